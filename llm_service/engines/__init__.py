@@ -1,0 +1,1 @@
+"""Language-model engines; each imports its heavy packages itself."""

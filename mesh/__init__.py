@@ -1,0 +1,1 @@
+"""What every service shares: serving, channels, errors, settings, audio, and the `unmute` command."""

@@ -1,0 +1,1 @@
+"""Speech-to-text engines; each imports its heavy packages itself."""

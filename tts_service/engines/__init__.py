@@ -1,0 +1,1 @@
+"""Text-to-speech engines; each imports its heavy packages itself."""
