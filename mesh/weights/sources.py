@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -84,11 +85,17 @@ def extract(stream: IO[bytes], target: Path, weight: Weight) -> None:
     """
     digest, size = hashlib.sha256(), 0
     with target.open("wb") as file:
-        # One byte past the pinned size is enough to refuse an archive that would fill the disk.
-        while size <= weight.size and (chunk := stream.read(min(_CHUNK, weight.size + 1 - size))):
-            size += len(chunk)
-            digest.update(chunk)
-            file.write(chunk)
+        try:
+            # One byte past the pinned size is enough to refuse an archive that would fill the disk.
+            while size <= weight.size and (chunk := stream.read(min(_CHUNK, weight.size + 1 - size))):
+                size += len(chunk)
+                digest.update(chunk)
+                file.write(chunk)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise FailedPreconditionError(
+                f"{weight.name} cannot be read from {weight.source}, which came damaged: {error}",
+                reason="WEIGHTS_MISMATCH",
+            ) from error
         file.flush()
         os.fsync(file.fileno())
     if size == weight.size and digest.hexdigest() == weight.sha256:

@@ -10,9 +10,7 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -157,22 +155,24 @@ class WeightStore:
             give_up_if_closed()
             tick(done)
 
-        lock = self.root / ".locks" / re.sub(r"[^A-Za-z0-9.=_-]", "_", f"{source.kind}-{source.container}")
+        container = re.sub(r"[^A-Za-z0-9.=_-]", "_", f"{source.kind}-{source.container}")
         with self._explained(weights):
             give_up_if_closed()
-            with locked(lock, give_up_if_closed):
+            with locked(self.root / ".locks" / container, give_up_if_closed):
                 # Another process may have fetched them while this one waited.
                 missing = [weight for weight in weights if not self._verified(weight)]
                 if missing:
-                    self._download(missing, step)
+                    self._download(missing, self.root / ".tmp" / container, step)
             tick(_download_size(weights))
 
-    def _download(self, weights: list[Weight], tick: Callable[[int], None]) -> None:
+    def _download(self, weights: list[Weight], folder: Path, tick: Callable[[int], None]) -> None:
+        """Fetches `weights` through `folder`, which is this process's alone while it holds the lock."""
         source = weights[0].parsed_source
-        self._require_space(2 * _download_size(weights) + sum(weight.size for weight in weights))
-        (self.root / ".tmp").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root / ".tmp", ignore_cleanup_errors=True) as name:
-            folder = Path(name)
+        # What a process that was killed left behind.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            self._require_space(2 * _download_size(weights) + sum(weight.size for weight in weights))
             paths = tuple(weight.parsed_source.path for weight in weights)
             opener = sources.download(source, paths, folder, tick)
             for weight in weights:
@@ -182,9 +182,10 @@ class WeightStore:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(target)
                 self._stamps.add(target, weight)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _require_space(self, needed: int) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.root).free
         if free < needed:
             raise FailedPreconditionError(
@@ -212,9 +213,9 @@ class WeightStore:
                 raise
             message = f"cannot fetch {what} from {origin}: {error.message}"
             raise FailedPreconditionError(message, reason=error.reason) from error
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
-            reason = "NO_DISK_SPACE" if getattr(error, "errno", None) == errno.ENOSPC else "WEIGHTS_UNWRITABLE"
-            message = f"cannot keep {what} in {self.root}: {getattr(error, 'strerror', None) or error}"
+        except OSError as error:
+            reason = "NO_DISK_SPACE" if error.errno == errno.ENOSPC else "WEIGHTS_UNWRITABLE"
+            message = f"cannot keep {what} in {self.root}: {error.strerror or error}"
             raise FailedPreconditionError(message, reason=reason) from error
 
 

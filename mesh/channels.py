@@ -1,0 +1,179 @@
+"""Channels to the services of the mesh, and what their failures mean."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import grpc
+from mesh.errors import (
+    AbortedError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    MeshError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from mesh.status import DOMAIN, read_details
+
+FLOW_OPTIONS: tuple[tuple[str, int], ...] = (
+    # Small windows: a reader that stops is felt after about a second of audio, not after a minute and a half.
+    ("grpc.http2.lookahead_bytes", 65535),
+    ("grpc.http2.bdp_probe", 0),
+)
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    *FLOW_OPTIONS,
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Services of one mesh reach each other directly, whatever proxy the machine has for the web.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def open_channel(target: str, *, token: str = "", options: tuple[tuple[str, int], ...] = ()) -> grpc.aio.Channel:
+    """Returns a channel to `target` (`host:port` or `unix:/path`); it connects when first used.
+
+    Args:
+        target: the service's address.
+        token: the bearer token that every call shall carry; empty for none.
+        options: further channel options, which win over the usual ones.
+    """
+    merged = {**dict(CHANNEL_OPTIONS), **dict(options)}
+    interceptors = _bearer_interceptors(token) if token else None
+    return grpc.aio.insecure_channel(target, options=list(merged.items()), interceptors=interceptors)
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "") -> MeshError:
+    """Returns a failed call as an error of the mesh, with the reason and retry delay that the service gave.
+
+    Args:
+        error: what the call raised.
+        service: the short name of the service that was called, as `stt`.
+        address: where it was called, for the message.
+    """
+    code, details = error.code(), error.details() or "no details"
+    info, request, delay = read_details(error)
+    reason = info.reason
+    message = f"{service} service: {details}"
+    match code:
+        case grpc.StatusCode.UNAVAILABLE if info.domain != DOMAIN:
+            where = f" at {address}" if address else ""
+            text = f"{service} service{where} is down ({_first_line(details)})"
+            return UnavailableError(text, retry_delay=1.0 if delay is None else delay, reason=_unavailable(service))
+        case grpc.StatusCode.UNAVAILABLE:
+            return UnavailableError(message, retry_delay=1.0 if delay is None else delay, reason=reason)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return ResourceExhaustedError(message, retry_delay=1.0 if delay is None else delay, reason=reason)
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
+            invalid = InvalidArgumentError("", message, reason=reason)
+            invalid.field = request.field_violations[0].field if request.field_violations else ""
+            return invalid
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFoundError(f"{service} service", details)
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return FailedPreconditionError(message, reason=reason)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceededError(message, reason=reason)
+        case grpc.StatusCode.ABORTED:
+            return AbortedError(message, reason=reason)
+        case grpc.StatusCode.CANCELLED:
+            return UnavailableError(f"{service} service ended the call", reason=_unavailable(service))
+        case _:
+            return MeshError(f"{service} service failed: {code.name}: {details}", reason=reason or code.name)
+
+
+def _unavailable(service: str) -> str:
+    return f"{service.upper()}_UNAVAILABLE"
+
+
+def _first_line(details: str) -> str:
+    # gRPC's own texts go on with one line for each address that was tried.
+    return details.splitlines()[0][:200] if details else "no details"
+
+
+class HealthState(enum.Enum):
+    """What a health check found."""
+
+    SERVING = "SERVING"
+    """Ready for calls."""
+    LOADING = "loading"
+    """It answers, but loads its models or drains."""
+    DOWN = "down"
+    """No answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer to one health check."""
+
+    state: HealthState
+    """What was found."""
+    latency: float
+    """Seconds until the answer, or until it was given up."""
+    detail: str = ""
+    """Why it is down, one line."""
+
+
+async def check_health(channel: grpc.aio.Channel, service_name: str = "", timeout: float = 2.0) -> Health:
+    """Returns the state of a service, after at most `timeout` seconds; never raises for a service's failure.
+
+    Args:
+        channel: to the service.
+        service_name: full gRPC name, as `unmute.stt.v1.SpeechToTextService`; empty: the whole server.
+        timeout: longest time to wait, in seconds.
+    """
+    began = time.perf_counter()
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    try:
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service_name), timeout=timeout)
+    except grpc.aio.AioRpcError as error:
+        detail = f"{error.code().name}: {_first_line(error.details() or '')}"
+        return Health(HealthState.DOWN, time.perf_counter() - began, detail)
+    serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+    return Health(HealthState.SERVING if serving else HealthState.LOADING, time.perf_counter() - began)
+
+
+class _Bearer:
+    """Adds the authorization header to a call of any kind."""
+
+    def __init__(self, token: str) -> None:
+        self._header = ("authorization", f"Bearer {token}")
+
+    async def _call(self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), self._header)
+        return await continuation(details._replace(metadata=metadata), request)
+
+
+class _UnaryUnary(_Bearer, grpc.aio.UnaryUnaryClientInterceptor[Any, Any]):
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await self._call(continuation, client_call_details, request)
+
+
+class _UnaryStream(_Bearer, grpc.aio.UnaryStreamClientInterceptor[Any, Any]):
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await self._call(continuation, client_call_details, request)
+
+
+class _StreamUnary(_Bearer, grpc.aio.StreamUnaryClientInterceptor[Any, Any]):
+    async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return await self._call(continuation, client_call_details, request_iterator)
+
+
+class _StreamStream(_Bearer, grpc.aio.StreamStreamClientInterceptor[Any, Any]):
+    async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return await self._call(continuation, client_call_details, request_iterator)
+
+
+def _bearer_interceptors(token: str) -> list[grpc.aio.ClientInterceptor]:
+    # grpc.aio files an interceptor under one kind of call only: four kinds need four classes.
+    return [_UnaryUnary(token), _UnaryStream(token), _StreamUnary(token), _StreamStream(token)]

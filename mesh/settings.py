@@ -1,0 +1,159 @@
+"""Settings from flags and the environment, with errors of one line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class UsageError(Exception):
+    """A flag or an environment variable is wrong; the message is one line and names it."""
+
+
+class CommandSettings(BaseSettings):
+    """Base of every command's settings: kebab-case flags, and `UNMUTE_...` variables that `--help` names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="UNMUTE_",
+        env_ignore_empty=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_show_env_vars=True,
+        extra="ignore",
+    )
+
+
+class ServerSettings(CommandSettings):
+    """What every service of the mesh can be told. A service adds its own fields, its port and its `env_prefix`."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on, or unix:/path/of/a/socket.")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    log_level: LogLevel = Field("INFO", description="Least severe message that is logged.")
+    drain_seconds: float = Field(
+        20.0, ge=0, le=3600, description="Longest time, in seconds, that open calls are given to end at shutdown."
+    )
+    auth_token: SecretStr | None = Field(
+        None, description="Bearer token that callers must send; health and reflection stay open. Unset: no check."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of the Prometheus metrics.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def address(self) -> str:
+        """Where to listen, as gRPC names it: `127.0.0.1:50051`, `[::1]:50051` or `unix:/path`."""
+        if self.host.startswith("unix:"):
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class _AddressSource(PydanticBaseSettingsSource):
+    """Reads `UNMUTE_STT_ADDRESS` and its like, whatever the class's own prefix."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Returns the address variable of one service."""
+        return os.environ.get(f"UNMUTE_{field_name.upper()}_ADDRESS") or None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Returns the addresses that the environment gives."""
+        found = {}
+        for name in ("stt", "tts", "llm", "orchestrator"):
+            if name in self.settings_cls.model_fields:
+                value = self.get_field_value(None, name)[0]
+                if value is not None:
+                    found[name] = value
+        return found
+
+
+class Upstreams(CommandSettings):
+    """Where the three model services are; for who calls them."""
+
+    stt: str = Field("127.0.0.1:50051", description="Address of speech to text (env: UNMUTE_STT_ADDRESS).")
+    tts: str = Field("127.0.0.1:50052", description="Address of text to speech (env: UNMUTE_TTS_ADDRESS).")
+    llm: str = Field("127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Adds the address variables, which every program of the mesh shares."""
+        return init_settings, _AddressSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
+
+
+class Addresses(Upstreams):
+    """Where every service of the mesh is; for clients."""
+
+    orchestrator: str = Field(
+        "127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def load_settings(settings: type[SettingsT], argv: Sequence[str], prog: str) -> SettingsT:
+    """Returns `settings` filled from flags, then the environment, then defaults.
+
+    Args:
+        settings: the class to fill.
+        argv: the flags, without the program's name.
+        prog: what `--help` calls the program, as `unmute stt`.
+
+    Raises:
+        UsageError: a flag or variable is unknown or has a bad value; the message names it.
+        SystemExit: `--help` was asked for and printed.
+    """
+    try:
+        source: CliSettingsSource[Any] = CliSettingsSource(settings, cli_prog_name=prog, cli_exit_on_error=False)
+        return settings(_cli_settings_source=source(args=list(argv)))  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise UsageError(_describe(settings, error, argv)) from None
+    except SettingsError as error:
+        raise UsageError(" ".join(str(error).removeprefix("error parsing CLI: ").split())) from None
+
+
+def _describe(settings: type[BaseSettings], error: ValidationError, argv: Sequence[str]) -> str:
+    """Returns one line for the first thing that is wrong, named as its user wrote it."""
+    first = error.errors(include_url=False)[0]
+    message = re.sub(r"^Value error, ", "", first["msg"])
+    name = str(first["loc"][0]) if first["loc"] else ""
+    return f"{_source_of(settings, name, argv)}: {message}" if name else message
+
+
+def _source_of(settings: type[BaseSettings], name: str, argv: Sequence[str]) -> str:
+    flag = "--" + name.replace("_", "-")
+    if any(word == flag or word.startswith(flag + "=") for word in argv):
+        return flag
+    prefix = settings.model_config.get("env_prefix", "")
+    for variable in (f"UNMUTE_{name.upper()}_ADDRESS", f"{prefix}{name}".upper()):
+        if os.environ.get(variable):
+            return variable
+    field = settings.model_fields.get(name)
+    positional = field is not None and any("CliPositional" in type(item).__name__ for item in field.metadata)
+    return name.upper() if positional else flag
