@@ -1,0 +1,92 @@
+"""What a conversation is made of: its items, and the messages a model is shown."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Role(enum.Enum):
+    """Who says a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class ItemStatus(enum.Enum):
+    """Where an item stands."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+
+
+SILENCE_MARKER = "..."
+"""What the user "says" by being silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageItem:
+    """Something said or written."""
+
+    id: str
+    role: Role
+    text: str
+    status: ItemStatus = ItemStatus.COMPLETED
+    spoken: bool = False
+    """It was said aloud; else written."""
+    audio_duration: float = 0.0
+    """For what was spoken: its length, in seconds; for the assistant, the length that was heard."""
+    interrupted: bool = False
+    """It was cut short: `text` is what was heard."""
+    silence: bool = False
+    """It stands for the user's silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallItem:
+    """A call of a function."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments_json: str
+    on_client: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResultItem:
+    """A function's result."""
+
+    id: str
+    call_id: str
+    output: str
+    failed: bool = False
+
+
+Item = MessageItem | CallItem | ResultItem
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call, as a model is shown it."""
+
+    id: str
+    name: str
+    arguments_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that a model is shown; the system prompt is the shell's to put in front."""
+
+    role: Role
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    """For ASSISTANT."""
+    tool_call_id: str = ""
+    """For TOOL."""
+    interrupted: bool = False
+    """For ASSISTANT: the user cut it short, `text` is what was heard."""

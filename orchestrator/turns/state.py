@@ -1,0 +1,229 @@
+"""All that a conversation is at one moment.
+
+A state is a value: `reduce` works on a copy and hands that back; what was handed in stays as it was. Nested
+objects are copied too (`copy_state`), everything inside them is immutable.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+
+from orchestrator.turns.actions import CloseStatus, Cue
+from orchestrator.turns.client import Error, ResponseTiming, TranscriptWord
+from orchestrator.turns.events import AnswerCall, AnswerEnd, Usage
+from orchestrator.turns.items import Item
+from orchestrator.turns.settings import Config, ResponseOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of the user's speech, as the STT cuts it."""
+
+    id: str
+    text: str
+    final: bool
+    words: tuple[TranscriptWord, ...] = ()
+
+
+class Phase(enum.Enum):
+    """Where the user's turn stands."""
+
+    TENTATIVE = "tentative"
+    """Said while the assistant speaks: it may be an interruption, a backchannel or noise. Unknown to the client."""
+    LISTENING = "listening"
+    """The user speaks, or has paused."""
+    FLUSHING = "flushing"
+    """The turn has probably ended; the last words are on their way."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the user is saying."""
+
+    item_id: str
+    phase: Phase
+    opened_at: float
+    """Session time of its first sign."""
+    start: float
+    """Offset of its beginning, on the input audio clock."""
+    segments: tuple[Segment, ...] = ()
+    shown: int = 0
+    """Characters of `text` that the client has had as final."""
+    changed_at: float = 0.0
+    """Session time of the last change of the text."""
+    last_sound: float | None = None
+    """Offset of the last sound known."""
+    probability: float = 0.0
+    """Smoothed pause probability."""
+    over_assistant: bool = False
+    """It began while the assistant spoke and could not be interrupted."""
+    flush_id: int = 0
+    """The flush that ends it (FLUSHING), or that asks what was said (TENTATIVE). 0: none."""
+    decided_at: float | None = None
+    """Session time of the decision that it has ended."""
+    committed: bool = False
+    """The client ended it."""
+    by_client: bool = False
+    """The client says when it ends (activity start)."""
+    language_code: str = ""
+
+    @property
+    def text(self) -> str:
+        """All words so far, with single spaces."""
+        return " ".join(" ".join(segment.text for segment in self.segments).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the assistant's, on its item's audio clock."""
+
+    text: str
+    start: float
+    end: float
+
+    @property
+    def middle(self) -> float:
+        """Played this far, the word counts as heard."""
+        return (self.start + self.end) / 2
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer on its way: written, spoken, played."""
+
+    id: str
+    item_id: str
+    committed: bool
+    """The client knows it; else it is preemptive, or waits for the one before it to be played."""
+    cue: Cue = Cue.NONE
+    options: ResponseOptions = field(default_factory=ResponseOptions)
+    attempt: int = 1
+    failure: Error | None = None
+    ends_session: bool = False
+
+    # what it answers
+    prompt: str = ""
+    """The user's words, normalised, that a preemptive answer was made for."""
+    preemptive: bool = False
+    user_stopped_at: float | None = None
+    input_audio: float = 0.0
+    timing: ResponseTiming = field(default_factory=ResponseTiming)
+
+    # the model
+    answer_id: str = ""
+    """Empty once the answer has ended."""
+    answer_active_at: float = 0.0
+    text: str = ""
+    calls: tuple[AnswerCall, ...] = ()
+    """Calls that wait for the commit."""
+    call_items: tuple[Item, ...] = ()
+    end: AnswerEnd | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    # the speech
+    speech_id: str = ""
+    """Empty once there is none, or it has failed."""
+    speech_active_at: float = 0.0
+    speech_done: bool = False
+    """No more audio will be made."""
+    text_sent: bool = False
+    words: tuple[Word, ...] = ()
+    made: float = 0.0
+
+    # playback
+    granted: float = 0.0
+    """Audio that may be sent, in seconds."""
+    anchor_at: float = 0.0
+    anchor: float = 0.0
+    """Playback was at `anchor` at session time `anchor_at`."""
+    started_at: float | None = None
+    """Session time of the first audio sent."""
+    held: bool = False
+    heard_words: int = 0
+    heard: float = 0.0
+    reported_at: float | None = None
+    """Session time of the client's last report, or of the first audio."""
+    audio_done: bool = False
+    """`OutputAudioDone` was emitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A function that has not answered yet."""
+
+    call_id: str
+    name: str
+    response_id: str
+    item_id: str
+    output_index: int
+    on_client: bool
+    slow: bool
+
+
+@dataclass(slots=True)
+class State:
+    """A conversation."""
+
+    config: Config = field(default_factory=Config)
+    started: bool = False
+    closed: CloseStatus | None = None
+    input_ended: bool = False
+    timers: dict[str, float] = field(default_factory=dict)
+    """Timers that are set, and their times."""
+
+    # counters of ids
+    last_item: int = 0
+    last_response: int = 0
+    last_answer: int = 0
+    last_speech: int = 0
+    last_flush: int = 0
+
+    # the user's side
+    audio_position: float = 0.0
+    audio_at: float = 0.0
+    """Session time at which audio up to `audio_position` had come."""
+    stt_up: bool = True
+    stt_since: float = 0.0
+    """Offset at which the STT's stream began."""
+    last_prediction_at: float | None = None
+    speaking_since: float | None = None
+    """Offset at which the voice detector's speech began; None: silence."""
+    turn: Turn | None = None
+    closed_segments: tuple[str, ...] = ()
+    """Segments of turns that have ended: what comes late for them changes nothing."""
+    commit_flush: int = 0
+    """A commit found no turn and flushed: words may still come."""
+    commit_event_id: str = ""
+
+    # the transcript
+    items: tuple[Item, ...] = ()
+
+    # the assistant's side
+    response: Response | None = None
+    """The one the client knows."""
+    pending: Response | None = None
+    """One that is made ahead: preemptive, or the answer after a function's result."""
+    responses_spoken: int = 0
+    owed: Cue | None = None
+    """An answer that must follow what is going on."""
+    owed_options: ResponseOptions | None = None
+    """The client asked for that answer, with these."""
+    failed_cue: Cue | None = None
+    """An answer failed before a word was heard; tried again when the service is back."""
+    calls: tuple[PendingCall, ...] = ()
+    results_owed: bool = False
+    """Results have come that the model has not been shown."""
+    slow_results_owed: bool = False
+    silences: int = 0
+
+
+def copy_state(state: State) -> State:
+    """A copy that shares nothing that can change."""
+    return replace(
+        state,
+        timers=dict(state.timers),
+        turn=replace(state.turn) if state.turn else None,
+        response=replace(state.response) if state.response else None,
+        pending=replace(state.pending) if state.pending else None,
+    )
