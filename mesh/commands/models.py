@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import sys
 from collections.abc import Iterable
@@ -15,14 +17,17 @@ from mesh.settings import Addresses
 from mesh.weights import State, Weight, WeightStore, load_weights
 
 if TYPE_CHECKING:
+    import grpc.aio
     from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 _DEADLINE = 2.0
 """Seconds that a service is given to say what it serves."""
 
 
 class ModelsSettings(Addresses):
-    """What to do with the weights."""
+    """Lists the weights that the services may need, and what running services serve."""
 
     fetch: bool = Field(False, description="Fetch the weights that are missing, except the optional ones.")
     all: bool = Field(False, description="With --fetch: the optional ones too.")
@@ -58,7 +63,7 @@ def run(settings: ModelsSettings) -> int:
         _fetch(store, wanted, Console(stderr=True))
     look = store.check if settings.check else store.state
     rows = [Row(service, weight, look(weight)) for service, weights in declared.items() for weight in weights]
-    served = _ask_services(settings)
+    served = asyncio.run(_ask_services(settings))
     if settings.json_output:
         sys.stdout.write(json.dumps(_as_json(store, rows, served), indent=2) + "\n")
     else:
@@ -82,10 +87,14 @@ def _fetch(store: WeightStore, weights: Iterable[Weight], console: Console) -> N
     with Progress(*columns, console=console) as bars:
         for (_, container), group in groups.items():
             task = bars.add_task(container or group[0].name, total=None)
-            store.fetch_all(group, lambda done, total, task=task: bars.update(task, completed=done, total=total))  # type: ignore[misc]
+            store.fetch_all(group, functools.partial(_advance, bars, task))
             size = sum(weight.size for weight in group)
             if not bars.tasks[task].completed:
-                bars.update(task, completed=size, total=size)
+                _advance(bars, task, size, size)
+
+
+def _advance(bars: Bars, task: TaskID, done: int, total: int) -> None:
+    bars.update(task, completed=done, total=total)
 
 
 def _print(store: WeightStore, rows: list[Row], served: list[Served], console: Console, *, checked: bool) -> None:
@@ -93,19 +102,41 @@ def _print(store: WeightStore, rows: list[Row], served: list[Served], console: C
     from rich.table import Table
 
     table = Table(box=box.SIMPLE, caption=f"Kept in {store.root}", caption_justify="left")
-    for heading in ("Service", "Weight", "Size", "Licence", "State", "From"):
+    for heading in ("Service", "Weights", "Size", "Licence", "State", "From"):
         table.add_column(heading, justify="right" if heading == "Size" else "left", overflow="fold")
-    for row in rows:
-        weight, state = row.weight, row.state.value
-        if row.state is State.PRESENT and checked:
-            state = "verified"
-        if row.state is State.MISSING and weight.optional:
-            state = "optional"
-        size = f"{weight.size / 1e6:.1f} MB" if weight.size >= 1e5 else f"{weight.size / 1e3:.1f} kB"
-        table.add_row(row.service, weight.name, size, weight.licence, state, weight.source.partition("#")[0])
+    for group in _by_folder(rows):
+        weights = [row.weight for row in group]
+        licences = ", ".join(sorted({weight.licence for weight in weights}))
+        size = f"{sum(weight.size for weight in weights) / 1e6:.1f} MB"
+        origin = weights[0].source.partition("#")[0]
+        table.add_row(group[0].service, _folder(weights[0]), size, licences, _state(group, checked=checked), origin)
     console.print(table)
+    for row in rows:
+        if row.state is State.DAMAGED:
+            console.print(f"damaged: {store.path(row.weight)}", highlight=False, soft_wrap=True)
     for one in served:
         console.print(f"{one.service} at {one.address} serves {', '.join(one.models) or 'no model'}", highlight=False)
+
+
+def _folder(weight: Weight) -> str:
+    return weight.name.rpartition("/")[0] or weight.name
+
+
+def _by_folder(rows: list[Row]) -> list[list[Row]]:
+    """Files that are loaded together make one line."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.service, _folder(row.weight)), []).append(row)
+    return list(groups.values())
+
+
+def _state(group: list[Row], *, checked: bool) -> str:
+    states = {row.state for row in group}
+    if State.DAMAGED in states:
+        return "damaged"
+    if State.MISSING in states:
+        return "optional" if all(row.weight.optional for row in group) else "missing"
+    return "verified" if checked else "present"
 
 
 def _as_json(store: WeightStore, rows: list[Row], served: list[Served]) -> dict[str, object]:
@@ -116,17 +147,44 @@ def _as_json(store: WeightStore, rows: list[Row], served: list[Served]) -> dict[
     return {"root": str(store.root), "weights": weights, "services": [asdict(one) for one in served]}
 
 
-def _ask_services(settings: ModelsSettings) -> list[Served]:
+async def _ask_services(settings: ModelsSettings) -> list[Served]:
     """Asks each service that runs what it serves; one that does not answer is left out."""
-    import asyncio
-
-    return asyncio.run(_ask_all(settings))
-
-
-async def _ask_all(settings: ModelsSettings) -> list[Served]:
-    import asyncio
-
-    answers = await asyncio.gather(
-        _ask_stt(settings.stt), _ask_tts(settings.tts), _ask_llm(settings.llm), return_exceptions=False
-    )
+    asked = {"stt": settings.stt, "tts": settings.tts, "llm": settings.llm}
+    answers = await asyncio.gather(*(_ask(service, address) for service, address in asked.items()))
     return [answer for answer in answers if answer is not None]
+
+
+async def _ask(service: str, address: str) -> Served | None:
+    import grpc
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            return Served(service, address, await _served(service, channel))
+        except grpc.aio.AioRpcError:
+            return None
+
+
+async def _served(service: str, channel: grpc.aio.Channel) -> tuple[str, ...]:
+    """Returns the ids of the models, or of the voices, the default first."""
+    match service:
+        case "stt":
+            from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
+
+            stt = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+            models = await stt.ListModels(stt_pb2.ListModelsRequest(), timeout=_DEADLINE)
+            return tuple(model.id for model in models.models)
+        case "tts":
+            from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
+
+            tts = tts_pb2_grpc.TextToSpeechServiceStub(channel)
+            voices = await tts.ListVoices(tts_pb2.ListVoicesRequest(), timeout=_DEADLINE)
+            return tuple(f"{voice.model}/{voice.id}" if voice.model else voice.id for voice in voices.voices)
+        case _:
+            from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
+
+            llm = llm_pb2_grpc.LlmServiceStub(channel)
+            answers = await llm.ListModels(llm_pb2.ListModelsRequest(), timeout=_DEADLINE)
+            return tuple(model.id for model in answers.models)
+
+
+command = Command("List, fetch and check the weights of the models.", ModelsSettings, run)
