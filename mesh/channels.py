@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import grpc
 from mesh.errors import (
     AbortedError,
     DeadlineExceededError,
@@ -154,22 +154,22 @@ class _Bearer:
         return await continuation(details._replace(metadata=metadata), request)
 
 
-class _UnaryUnary(_Bearer, grpc.aio.UnaryUnaryClientInterceptor[Any, Any]):
+class _UnaryUnary(_Bearer, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return await self._call(continuation, client_call_details, request)
 
 
-class _UnaryStream(_Bearer, grpc.aio.UnaryStreamClientInterceptor[Any, Any]):
+class _UnaryStream(_Bearer, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return await self._call(continuation, client_call_details, request)
 
 
-class _StreamUnary(_Bearer, grpc.aio.StreamUnaryClientInterceptor[Any, Any]):
+class _StreamUnary(_Bearer, grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return await self._call(continuation, client_call_details, request_iterator)
 
 
-class _StreamStream(_Bearer, grpc.aio.StreamStreamClientInterceptor[Any, Any]):
+class _StreamStream(_Bearer, grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]
     async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return await self._call(continuation, client_call_details, request_iterator)
 

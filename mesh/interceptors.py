@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, NoReturn
 
+import grpc
 from google.protobuf.message import DecodeError
 
-import grpc
 from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
 from mesh.metrics import Metrics
 from mesh.status import code_of, to_proto, to_trailers

@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-import grpc
 from mesh.channels import FLOW_OPTIONS
 from mesh.errors import MeshError
 from mesh.interceptors import MeshInterceptor, Readiness
@@ -80,7 +80,7 @@ async def serve(service: Service, settings: ServerSettings) -> int:
         bound = _bind(server, settings)
         stop_metrics = _serve_metrics(metrics, settings)
     except OSError as error:
-        _log.error("%s", error)  # noqa: TRY400 - one line for the user, no traceback
+        _log.error("%s", error)
         return 1
     async with _signals() as signals:
         await server.start()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-import grpc
 from mesh.durations import to_duration, to_seconds
 from mesh.errors import (
     AbortedError,
