@@ -138,7 +138,8 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
         finally:
             active.dec()
             self._metrics.seconds.labels(method).observe(time.perf_counter() - began)
-            code: Any = outcome.code or context.code() or grpc.StatusCode.OK
+            set_code: Any = context.code()
+            code: Any = outcome.code or set_code or grpc.StatusCode.OK
             self._metrics.handled.labels(method, getattr(code, "name", None) or _code_name(code)).inc()
 
 

@@ -191,7 +191,7 @@ async def _stop(
         await _first(ending, signals.now.wait())
         if ending.done():
             ending.result()
-    except Exception:  # the process ends anyway; what went wrong must still be seen
+    except Exception:  # noqa: BLE001 - the process ends anyway; what went wrong must still be seen
         _log.exception("the shutdown was not clean")
     finally:
         ending.cancel()
@@ -281,9 +281,13 @@ def _token(settings: ServerSettings) -> str:
 
 
 def _run_loop(main: Coroutine[Any, Any, int]) -> int:
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        from asyncio import new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(main)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

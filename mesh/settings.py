@@ -77,7 +77,7 @@ class _AddressSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Returns the addresses that the environment gives."""
-        found = {}
+        found: dict[str, Any] = {}
         for name in ("stt", "tts", "llm", "orchestrator"):
             if name in self.settings_cls.model_fields:
                 value = self.get_field_value(None, name)[0]
@@ -131,7 +131,7 @@ def load_settings(settings: type[SettingsT], argv: Sequence[str], prog: str) -> 
     """
     try:
         source: CliSettingsSource[Any] = CliSettingsSource(settings, cli_prog_name=prog, cli_exit_on_error=False)
-        return settings(_cli_settings_source=source(args=list(argv)))  # type: ignore[call-arg]
+        return settings(_cli_settings_source=source(args=list(argv)))
     except ValidationError as error:
         raise UsageError(_describe(settings, error, argv)) from None
     except SettingsError as error:

@@ -22,7 +22,7 @@ class Format:
     """Samples a second of one channel."""
     channels: int = 1
     """Channels, interleaved."""
-    encoding: audio_pb2.AudioEncoding = audio_pb2.AUDIO_ENCODING_PCM_S16LE
+    encoding: audio_pb2.AudioEncoding.ValueType = audio_pb2.AUDIO_ENCODING_PCM_S16LE
     """How one sample is coded."""
 
     @property

@@ -107,7 +107,8 @@ class Decoder:
             np.clip(samples, -1, 1, out=samples)
         if self._format.channels == 1:
             return samples
-        return samples.reshape(-1, self._format.channels).mean(axis=1, dtype=np.float32)
+        mono: Samples = samples.reshape(-1, self._format.channels).mean(axis=1, dtype=np.float32)
+        return mono
 
 
 class Encoder:
@@ -137,7 +138,8 @@ class Encoder:
 
 def to_int16(samples: Samples) -> NDArray[np.int16]:
     """Returns samples in [-1, 1] as 16-bit integers; what lies outside is clipped."""
-    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    scaled = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767)
+    return np.asarray(scaled, dtype=np.int16)
 
 
 class Framer:
