@@ -1,0 +1,65 @@
+# `make help` lists the targets. Needs make and Python 3.11 or later with its venv module.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Asked to run, not only to exist: a version manager's shim may stand for a version that is not there.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+PROTOS := $(shell find protos -name '*.proto')
+BUF := $(abspath $(BIN))/buf
+
+# One thread for each model: more of them fight for the cores.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup setup-dev test lint format bench clean FORCE
+
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup ## Sets everything up and starts the whole mesh (ARGS="..." for flags of `unmute up`).
+	@exec $(BIN)/unmute up $(ARGS)
+
+setup: $(VENV)/.installed ## Makes .venv with the mesh and the embedded engines.
+
+setup-dev: $(VENV)/.installed-dev ## The same, with what the tests and the linters need.
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with the venv module is needed (Debian: apt install python3-venv)" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+# An editable install generates the stubs, so a change of a proto installs again.
+$(VENV)/.installed: pyproject.toml hatch_build.py $(PROTOS) $(if $(wildcard unmute/py.typed),,FORCE) | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --group dev
+	@touch $@
+
+FORCE:
+
+test: lint ## Runs the linters, the type checker and the tests (ARGS="..." for flags of pytest).
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup-dev ## Runs the linters and the type checker.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+format: setup-dev ## Formats the code and the protos.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BUF) format --write
+
+bench: setup-dev ## Measures the mesh with the embedded engines (ARGS="..." for flags).
+	$(BIN)/python bench/embedded.py $(ARGS)
+
+clean: ## Removes everything that was built here; the fetched weights stay in their cache.
+	rm -rf $(VENV) unmute dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
