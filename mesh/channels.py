@@ -68,7 +68,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "")
     match code:
         case grpc.StatusCode.UNAVAILABLE if info.domain != DOMAIN:
             where = f" at {address}" if address else ""
-            text = f"{service} service{where} is down ({_first_line(details)})"
+            text = f"{service} service{where} is down ({_short(details)})"
             return UnavailableError(text, retry_delay=1.0 if delay is None else delay, reason=_unavailable(service))
         case grpc.StatusCode.UNAVAILABLE:
             return UnavailableError(message, retry_delay=1.0 if delay is None else delay, reason=reason)
@@ -96,9 +96,10 @@ def _unavailable(service: str) -> str:
     return f"{service.upper()}_UNAVAILABLE"
 
 
-def _first_line(details: str) -> str:
-    # gRPC's own texts go on with one line for each address that was tried.
-    return details.splitlines()[0][:200] if details else "no details"
+def _short(details: str) -> str:
+    """Returns gRPC's text for a failed connection as its cause alone: it tells of every address it tried."""
+    line = details.splitlines()[0] if details else "no details"
+    return (line.rpartition(": ")[2] if line.startswith("failed to connect") else line)[:200]
 
 
 class HealthState(enum.Enum):
@@ -137,7 +138,7 @@ async def check_health(channel: grpc.aio.Channel, service_name: str = "", timeou
     try:
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service_name), timeout=timeout)
     except grpc.aio.AioRpcError as error:
-        detail = f"{error.code().name}: {_first_line(error.details() or '')}"
+        detail = _short(error.details() or error.code().name)
         return Health(HealthState.DOWN, time.perf_counter() - began, detail)
     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     return Health(HealthState.SERVING if serving else HealthState.LOADING, time.perf_counter() - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -88,8 +89,9 @@ async def serve(service: Service, settings: ServerSettings) -> int:
         code = await _live(service, signals, healthy, interceptor)
         _log.info("shutting down")
         await healthy.enter_graceful_shutdown()
+        ready = interceptor.readiness is Readiness.READY
         interceptor.readiness = Readiness.DRAINING
-        drained = service.drain() if code == 0 else None
+        drained = service.drain() if code == 0 and ready else None
         await _stop(server, service, drained, settings.drain_seconds, signals)
     stop_metrics()
     return code
@@ -99,7 +101,14 @@ def run(factory: Callable[[], Service], settings: ServerSettings) -> int:
     """Runs the service that `factory` makes as this whole process: logs, event loop, exit code."""
     service = factory()
     configure_logging(service.name, settings.log_level)
-    code = _run_loop(serve(service, settings))
+    loop = _new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        code = loop.run_until_complete(serve(service, settings))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
     # A model that still loads in a thread cannot be stopped; it must not keep a process that was told to end.
     deadline = time.monotonic() + 1.0
     for thread in threading.enumerate():
@@ -154,6 +163,7 @@ async def _live(
         return 1
     finally:
         loading.cancel()
+        await asyncio.wait([loading], timeout=1.0)
     interceptor.readiness = Readiness.READY
     for name in ("", *service.health_names):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -236,7 +246,7 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise taken from error
+        raise OSError(f"cannot listen on {address}") from error
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
@@ -255,7 +265,7 @@ def _probe(settings: ServerSettings, taken: OSError) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as error:
-        if error.errno == 98 or "in use" in str(error):
+        if error.errno == errno.EADDRINUSE:
             raise taken from error
         raise OSError(f"cannot listen on {settings.address}: {error.strerror or error}") from error
 
@@ -278,11 +288,6 @@ def _serve_metrics(metrics: Metrics, settings: ServerSettings) -> Callable[[], N
 
 def _token(settings: ServerSettings) -> str:
     return settings.auth_token.get_secret_value() if settings.auth_token else ""
-
-
-def _run_loop(main: Coroutine[Any, Any, int]) -> int:
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(main)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -1,0 +1,81 @@
+"""`unmute health`: the state of every service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from mesh.cli import Command
+from mesh.names import HEALTH_NAMES
+from mesh.settings import Addresses
+
+if TYPE_CHECKING:
+    from mesh.channels import Health
+
+
+class HealthSettings(Addresses):
+    """Shows which services are serving; ends with 1 unless all are."""
+
+    model_config = SettingsConfigDict(env_prefix="UNMUTE_HEALTH_", cli_shortcuts={"json-output": "json"})
+
+    timeout: float = Field(3.0, gt=0, le=4.5, description="Longest wait, in seconds, for all answers.")
+    json_output: bool = Field(False, description="Print JSON for scripts.")
+
+
+def run(settings: HealthSettings) -> int:
+    """Prints every service's state; returns 1 unless all are SERVING."""
+    found = asyncio.run(check_all(settings))
+    rows = [
+        {
+            "service": name,
+            "state": health.state.value,
+            "address": getattr(settings, name),
+            "latency_ms": round(health.latency * 1000, 1),
+            "detail": health.detail,
+        }
+        for name, health in found.items()
+    ]
+    if settings.json_output:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    else:
+        _print_table(rows)
+    return 0 if all(row["state"] == "SERVING" for row in rows) else 1
+
+
+async def check_all(settings: HealthSettings) -> dict[str, Health]:
+    """Returns the health of every service by its short name, all asked at once."""
+    from mesh.channels import check_health, open_channel
+
+    async def check(name: str) -> Health:
+        async with open_channel(getattr(settings, name)) as channel:
+            return await check_health(channel, HEALTH_NAMES[name], settings.timeout)
+
+    return dict(zip(HEALTH_NAMES, await asyncio.gather(*map(check, HEALTH_NAMES)), strict=True))
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"SERVING": "green", "loading": "yellow"}
+    table = Table(box=None, pad_edge=False)
+    for title in ("service", "state", "address"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("latency", justify="right", no_wrap=True)
+    table.add_column("detail", overflow="fold")
+    for row in rows:
+        state = str(row["state"])
+        cells = (str(row["service"]), str(row["address"]), f"{row['latency_ms']} ms", str(row["detail"]))
+        table.add_row(
+            cells[0], Text(state, style=styles.get(state, "red")), Text(cells[1]), Text(cells[2]), Text(cells[3])
+        )
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+command = Command(help="Show which services are serving.", settings=HealthSettings, run=run)

@@ -1,0 +1,150 @@
+"""`unmute up`: the whole mesh on this machine, each service a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from mesh.cli import Command
+from mesh.errors import MeshError
+from mesh.names import HEALTH_NAMES, PORTS
+from mesh.settings import CommandSettings, LogLevel
+
+if TYPE_CHECKING:
+    from mesh.supervisor import Child
+
+# In the order of a conversation, which is also the order of the display.
+ORDER = ("stt", "tts", "llm", "orchestrator")
+DRAIN_SECONDS = 2.5
+
+
+class UpSettings(CommandSettings):
+    """Starts the whole mesh on this machine; every service also reads its own UNMUTE_<SERVICE>_ variables."""
+
+    host: str = Field("127.0.0.1", description="Address that every service listens on.")
+    base_port: int | None = Field(
+        None, ge=1, le=65532, description="Port of the orchestrator; stt, tts and llm get the next three."
+    )
+    orchestrator_port: int = Field(PORTS["orchestrator"], ge=1, le=65535, description="Port of the orchestrator.")
+    stt_port: int = Field(PORTS["stt"], ge=1, le=65535, description="Port of speech to text.")
+    tts_port: int = Field(PORTS["tts"], ge=1, le=65535, description="Port of text to speech.")
+    llm_port: int = Field(PORTS["llm"], ge=1, le=65535, description="Port of the language model.")
+    stt_engine: str | None = Field(None, description="Engine of speech to text. Unset: the service's default.")
+    tts_engine: str | None = Field(None, description="Engine of text to speech. Unset: the service's default.")
+    llm_engine: str | None = Field(None, description="Engine of the language model. Unset: the service's default.")
+    model: str | None = Field(None, description="Language model, as `unmute llm --model` takes it.")
+    only: str = Field("", description="Start only these services, separated by commas.")
+    log_level: LogLevel = Field("INFO", description="Least severe message that the services log.")
+
+    @field_validator("only")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        unknown = [name for name in _split(value) if name not in ORDER]
+        if unknown:
+            raise ValueError(f"no such service: {', '.join(unknown)} (there are {', '.join(ORDER)})")
+        return value
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Short names of what to start."""
+        wanted = _split(self.only)
+        return tuple(name for name in ORDER if not wanted or name in wanted)
+
+    def port(self, name: str) -> int:
+        """Returns the port of a service."""
+        if self.base_port is not None:
+            return self.base_port + PORTS[name] - PORTS["orchestrator"]
+        port: int = getattr(self, f"{name}_port")
+        return port
+
+    def address(self, name: str) -> str:
+        """Returns where a service can be reached from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"[{host}]:{self.port(name)}" if ":" in host else f"{host}:{self.port(name)}"
+
+
+def run(settings: UpSettings) -> int:
+    """Runs the mesh until Ctrl-C or SIGTERM."""
+    for name in settings.services:
+        _check_free(name, settings.host, settings.port(name))
+    return asyncio.run(_supervise(settings))
+
+
+def arguments(name: str, settings: UpSettings) -> list[str]:
+    """Returns the flags of one service."""
+    flags = ["--host", settings.host, "--port", str(settings.port(name)), "--log-level", settings.log_level]
+    if name == "orchestrator":
+        for upstream in settings.services:
+            if upstream != "orchestrator":
+                flags += [f"--{upstream}", settings.address(upstream)]
+        return flags
+    engine = getattr(settings, f"{name}_engine")
+    if engine is not None:
+        flags += ["--engine", engine]
+    if name == "llm" and settings.model is not None:
+        flags += ["--model", settings.model]
+    return flags
+
+
+def _child(name: str, settings: UpSettings) -> Child:
+    from mesh.channels import HealthState, check_health, open_channel
+    from mesh.supervisor import Child
+
+    async def probe() -> bool:
+        # A new channel each time: one that is used again would wait between its attempts to connect.
+        async with open_channel(settings.address(name)) as channel:
+            health = await check_health(channel, HEALTH_NAMES[name], 1.0)
+        return health.state is HealthState.SERVING
+
+    environment = {
+        # Four services share the cores of one machine.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PYTHONUNBUFFERED": "1",
+        f"UNMUTE_{name.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    }
+    command = [sys.executable, "-m", "mesh", name, *arguments(name, settings)]
+    return Child(name, command, probe, environment)
+
+
+async def _supervise(settings: UpSettings) -> int:
+    from mesh.commands.display import make_display
+    from mesh.supervisor import Supervisor
+
+    addresses = {name: settings.address(name) for name in settings.services}
+    with make_display(addresses, _hint(settings)) as display:
+        supervisor = Supervisor([_child(name, settings) for name in settings.services], display)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, supervisor.stop)
+        return await supervisor.run()
+
+
+def _hint(settings: UpSettings) -> str:
+    if "orchestrator" not in settings.services:
+        return "All services are up. Ctrl-C stops them."
+    usual = settings.address("orchestrator") == f"127.0.0.1:{PORTS['orchestrator']}"
+    flag = "" if usual else f" --orchestrator {settings.address('orchestrator')}"
+    return f"The mesh is up. Talk to it from another terminal:  unmute talk question.wav{flag}"
+
+
+def _check_free(name: str, host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        raise MeshError(f"port {port} of {name} cannot be used on {host}: {error.strerror or error}".lower()) from error
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+command = Command(help="Start the whole mesh on this machine.", settings=UpSettings, run=run)
