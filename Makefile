@@ -32,13 +32,16 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
 # An editable install generates the stubs, so a change of a proto installs again.
-$(VENV)/.installed: pyproject.toml hatch_build.py $(PROTOS) $(if $(wildcard unmute/py.typed),,FORCE) | $(BIN)/python
+INPUTS := pyproject.toml hatch_build.py $(PROTOS) $(if $(wildcard unmute/py.typed),,FORCE)
+
+$(VENV)/.installed: $(INPUTS) | $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[embedded]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --group dev
-	@touch $@
+# All in one go: what the tools need limits the versions of what the mesh needs.
+$(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[embedded]' --group dev
+	@touch $(VENV)/.installed $@
 
 FORCE:
 
