@@ -1,0 +1,127 @@
+"""What llama.cpp says while it writes, as events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm_service.engine import Event, Finished, FinishReason, Request, TextDelta, ToolCallDelta, Usage
+from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
+
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+_HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
+
+
+class CodePoints:
+    """Joins halves of code points that JSON has cut apart, so that every piece is whole."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def push(self, piece: str) -> str:
+        """Returns what is whole of all pieces so far and has not been returned yet."""
+        text = self._half + piece
+        self._half = text[-1] if text and ord(text[-1]) in _HIGH else ""
+        return _joined(text[: len(text) - len(self._half)])
+
+    def flush(self) -> str:
+        """Returns what is left: nothing, or a replacement for half a code point."""
+        left, self._half = self._half, ""
+        return _joined(left)
+
+
+class Reader:
+    """Turns chunks of a chat completion into events."""
+
+    def __init__(self, request: Request | None = None) -> None:
+        self.usage = Usage()
+        """What it took so far."""
+        self._schema = request is not None and request.response_json_schema is not None
+        self._reason: FinishReason | None = None
+        self._text, self._reasoning = CodePoints(), CodePoints()
+
+    def read(self, chunk: dict[str, Any]) -> Iterator[Event]:
+        """Returns the events in `chunk`.
+
+        Raises:
+            InvalidArgumentError: llama.cpp refuses the request; the field is relative to it.
+            UnavailableError: it has failed.
+        """
+        if "error" in chunk:
+            raise _refusal(chunk["error"], self._schema)
+        if timings := chunk.get("timings"):
+            self.usage = _to_usage(timings)
+        return self._events(chunk)
+
+    def finish(self) -> Finished:
+        """Returns the last event. Raises UnavailableError if llama.cpp ended in mid-answer."""
+        if self._reason is None:
+            raise UnavailableError("the language model broke off its answer")
+        return Finished(self._reason, self.usage)
+
+    def _events(self, chunk: dict[str, Any]) -> Iterator[Event]:
+        for choice in chunk.get("choices", ()):
+            delta = choice.get("delta") or {}
+            if text := self._reasoning.push(delta.get("reasoning_content") or ""):
+                yield TextDelta(text, reasoning=True)
+            if text := self._text.push(delta.get("content") or ""):
+                yield TextDelta(text)
+            for call in delta.get("tool_calls") or ():
+                function = call.get("function") or {}
+                yield ToolCallDelta(
+                    call.get("index", 0),
+                    call.get("id") or "",
+                    function.get("name") or "",
+                    function.get("arguments") or "",
+                )
+            if reason := choice.get("finish_reason"):
+                self._reason = _REASONS.get(reason, FinishReason.STOP)
+                if text := self._text.flush():
+                    yield TextDelta(text)
+
+
+def failure(error: Exception) -> MeshError:
+    """Returns what `error`, raised by the binding, means to the caller."""
+    if isinstance(error, ValueError | TypeError):
+        # The binding raises these before anything runs: a schema that no grammar can be made of, above all.
+        return InvalidArgumentError(_field_of(str(error)), _first_line(str(error)))
+    return UnavailableError("the language model has failed")
+
+
+def _refusal(error: dict[str, Any], schema: bool) -> MeshError:
+    if error.get("type") == "exceed_context_size_error":
+        used, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
+        return InvalidArgumentError(
+            "messages", f"take {used} tokens; the context holds {limit}", reason="CONTEXT_OVERFLOW"
+        )
+    message = str(error.get("message", ""))
+    if error.get("code") == 400:
+        field = "response_json_schema" if schema and "schema" in message.lower() else _field_of(message)
+        return InvalidArgumentError(field, _first_line(message))
+    return UnavailableError("the language model has failed")
+
+
+def _field_of(message: str) -> str:
+    lowered = message.lower()
+    return "response_json_schema" if "schema" in lowered or "grammar" in lowered else "messages"
+
+
+def _first_line(message: str) -> str:
+    text = message.split("JSON schema error")[-1].strip().splitlines()
+    return f"the model cannot take this: {text[0].lstrip('at ')[:200]}" if text else "the model cannot take this"
+
+
+def _to_usage(timings: dict[str, Any]) -> Usage:
+    cached = int(timings.get("cache_n", 0))
+    return Usage(cached + int(timings.get("prompt_n", 0)), cached, int(timings.get("predicted_n", 0)))
+
+
+def _joined(text: str) -> str:
+    if not any(ord(char) in _HIGH or ord(char) in _LOW for char in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
