@@ -1,0 +1,1 @@
+"""Prompts for speech: what every conversation is told, and what makes each character."""
