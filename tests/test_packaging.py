@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audio", "stt", "tts", "llm", "conversation")
+FLAGS = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index")
 IMPORT = """
 import importlib, importlib.metadata, mesh.cli
 for name in ("audio", "stt", "tts", "llm", "conversation"):
@@ -26,16 +27,19 @@ pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
 
 def _run(*command: str | Path, cwd: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    # The bytes of a failing build's output are in the assertion: pip alone says little.
+    # What a failing build printed belongs in the assertion: its exit code alone says little.
     done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def _build_wheel(source: Path, target: Path) -> Path:
-    flags = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index")
-    _run(sys.executable, "-m", "pip", "wheel", *flags, f"--wheel-dir={target}", source, cwd=target.parent)
+    _run(sys.executable, "-m", "pip", "wheel", *FLAGS, f"--wheel-dir={target}", source, cwd=target.parent)
     return next(target.glob("unmute_mesh-*.whl"))
+
+
+def _install(python: Path, *what: str | Path) -> None:
+    _run(sys.executable, "-m", "pip", "--python", python, "install", *FLAGS, *what, cwd=python.parent)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +91,7 @@ def test_a_wheel_holds_the_stubs_the_services_and_nothing_else(wheel: Path) -> N
 def test_an_installed_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     python = _bare_environment(tmp_path / "venv")
     site = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    _install(python, wheel)
     commands, location = _run(python, "-c", IMPORT, cwd=tmp_path).splitlines()
     assert {"up", "talk", "models", "stt", "tts", "llm", "orchestrator"} <= set(commands.split())
     assert Path(location) == site / "unmute"
@@ -109,12 +112,10 @@ def test_a_source_distribution_builds_the_same_wheel(checkout: Path, wheel: Path
 
 def test_an_editable_install_finds_the_stubs_in_the_checkout(checkout: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
-    shutil.copytree(
-        checkout, source, ignore=shutil.ignore_patterns("unmute") if (checkout / "unmute").exists() else None
-    )
+    shutil.copytree(checkout, source)
+    shutil.rmtree(source / "unmute", ignore_errors=True)
     python = _bare_environment(tmp_path / "venv")
-    flags = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index")
-    _run(sys.executable, "-m", "pip", "--python", python, "install", *flags, "--editable", source, cwd=tmp_path)
+    _install(python, "--editable", source)
     commands, location = _run(python, "-c", IMPORT, cwd=tmp_path).splitlines()
     assert "models" in commands.split()
     assert Path(location) == source / "unmute"
