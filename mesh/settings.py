@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -25,6 +26,9 @@ class UsageError(Exception):
 
 class CommandSettings(BaseSettings):
     """Base of every command's settings: kebab-case flags, and `UNMUTE_...` variables that `--help` names."""
+
+    literal_lists: ClassVar[bool] = False
+    """Each value of a flag that may be repeated is taken as it is, commas and quotes included."""
 
     model_config = SettingsConfigDict(
         env_prefix="UNMUTE_",
@@ -86,12 +90,8 @@ class _AddressSource(PydanticBaseSettingsSource):
         return found
 
 
-class Upstreams(CommandSettings):
-    """Where the three model services are; for who calls them."""
-
-    stt: str = Field("127.0.0.1:50051", description="Address of speech to text (env: UNMUTE_STT_ADDRESS).")
-    tts: str = Field("127.0.0.1:50052", description="Address of text to speech (env: UNMUTE_TTS_ADDRESS).")
-    llm: str = Field("127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
+class AddressSettings(CommandSettings):
+    """Base of settings with addresses of services: any of the fields `stt`, `tts`, `llm` and `orchestrator`."""
 
     @classmethod
     def settings_customise_sources(
@@ -106,12 +106,27 @@ class Upstreams(CommandSettings):
         return init_settings, _AddressSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
 
 
+class Upstreams(AddressSettings):
+    """Where the three model services are; for who calls them."""
+
+    stt: str = Field("127.0.0.1:50051", description="Address of speech to text (env: UNMUTE_STT_ADDRESS).")
+    tts: str = Field("127.0.0.1:50052", description="Address of text to speech (env: UNMUTE_TTS_ADDRESS).")
+    llm: str = Field("127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
+
+
 class Addresses(Upstreams):
     """Where every service of the mesh is; for clients."""
 
     orchestrator: str = Field(
         "127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
+
+
+class _LiteralListSource(CliSettingsSource[Any]):
+    """Reads flags without splitting a value at its commas: a sentence or a file's name may hold some."""
+
+    def _merge_parsed_list(self, parsed_list: list[str], field_name: str) -> str:
+        return json.dumps(parsed_list)
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
@@ -130,7 +145,12 @@ def load_settings(settings: type[SettingsT], argv: Sequence[str], prog: str) -> 
         SystemExit: `--help` was asked for and printed.
     """
     try:
-        source: CliSettingsSource[Any] = CliSettingsSource(settings, cli_prog_name=prog, cli_exit_on_error=False)
+        kind = (
+            _LiteralListSource
+            if issubclass(settings, CommandSettings) and settings.literal_lists
+            else CliSettingsSource
+        )
+        source: CliSettingsSource[Any] = kind(settings, cli_prog_name=prog, cli_exit_on_error=False)
         return settings(_cli_settings_source=source(args=list(argv)))
     except ValidationError as error:
         raise UsageError(_describe(settings, error, argv)) from None
@@ -155,5 +175,5 @@ def _source_of(settings: type[BaseSettings], name: str, argv: Sequence[str]) -> 
         if os.environ.get(variable):
             return variable
     field = settings.model_fields.get(name)
-    positional = field is not None and any("CliPositional" in type(item).__name__ for item in field.metadata)
+    positional = field is not None and any("CliPositional" in str(item) for item in field.metadata)
     return name.upper() if positional else flag

@@ -1,0 +1,99 @@
+"""What the commands that call the mesh have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mesh.errors import UnavailableError
+from mesh.settings import AddressSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc.aio
+
+CONNECT_SECONDS = 4.0
+
+
+def _token() -> SecretStr | None:
+    token = os.environ.get("UNMUTE_AUTH_TOKEN")
+    return SecretStr(token) if token else None
+
+
+class ClientSettings(AddressSettings):
+    """Base of the clients' settings: flags, and from the environment only addresses and the token."""
+
+    model_config = SettingsConfigDict(cli_show_env_vars=False)
+    literal_lists = True
+
+    auth_token: SecretStr | None = Field(
+        default_factory=_token,
+        description="Bearer token of the mesh, if it asks for one (env: UNMUTE_AUTH_TOKEN).",
+    )
+    timeout: float = Field(30.0, gt=0, description="Give up after this many seconds without a sign of life.")
+    json_output: bool = Field(False, alias="json", description="Print JSON lines, for scripts.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *args: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Leaves out the variables of other fields: $UNMUTE_TEXT or $JSON shall not change what a command does."""
+        init, addresses, *_ = super().settings_customise_sources(settings_cls, *args, **sources)
+        return init, addresses
+
+    def open_channel(self, address: str) -> grpc.aio.Channel:
+        """Returns a channel to `address` that carries the token."""
+        from mesh.channels import open_channel
+
+        return open_channel(address, token=self.auth_token.get_secret_value() if self.auth_token else "")
+
+
+async def require_serving(channel: grpc.aio.Channel, service: str, address: str) -> None:
+    """Returns once a service is known to serve.
+
+    Args:
+        channel: to it.
+        service: its short name, as `stt`.
+        address: where it is, for the message.
+
+    Raises:
+        UnavailableError: it is down or not ready; the message says which and what to do.
+    """
+    from mesh.channels import HealthState, check_health
+    from mesh.names import HEALTH_NAMES
+
+    health = await check_health(channel, HEALTH_NAMES[service], CONNECT_SECONDS)
+    if health.state is HealthState.DOWN:
+        raise UnavailableError(f"{service} at {address} is down ({health.detail}); is `unmute up` running?")
+    if health.state is HealthState.LOADING:
+        raise UnavailableError(f"{service} at {address} is not ready: it still loads its models, or it drains")
+
+
+@contextmanager
+def on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Calls `stop` at the first Ctrl-C; a second one breaks off."""
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, first)
+    except (NotImplementedError, RuntimeError, ValueError):
+        # No signals here (Windows, or not the main thread): Ctrl-C then cancels.
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
