@@ -64,6 +64,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "")
     code, details = error.code(), error.details() or "no details"
     info, request, delay = read_details(error)
     reason = info.reason
+    field = request.field_violations[0].field if request.field_violations else ""
     message = f"{service} service: {details}"
     match code:
         case grpc.StatusCode.UNAVAILABLE if info.domain != DOMAIN:
@@ -76,10 +77,12 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "")
             return ResourceExhaustedError(message, retry_delay=1.0 if delay is None else delay, reason=reason)
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
             invalid = InvalidArgumentError("", message, reason=reason)
-            invalid.field = request.field_violations[0].field if request.field_violations else ""
+            invalid.field = field
             return invalid
         case grpc.StatusCode.NOT_FOUND:
-            return NotFoundError(f"{service} service", details)
+            missing = NotFoundError(f"{service} service", details)
+            missing.field, missing.reason = field, reason or missing.reason
+            return missing
         case grpc.StatusCode.FAILED_PRECONDITION:
             return FailedPreconditionError(message, reason=reason)
         case grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `unmute` with `argv` (default: the process's own) and returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = "unmute"
+    # gRPC's C core would write its own diary to stderr.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         match arguments:
             case [] | ["-h" | "--help", *_]:
