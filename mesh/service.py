@@ -47,10 +47,13 @@ CLOSE_SECONDS = 10.0
 class Service(Protocol):
     """What `serve` runs. It may also have `failed: asyncio.Event`: set, it ends the process with exit code 1."""
 
-    name: str
-    """Short name, as `stt`."""
-    health_names: tuple[str, ...]
-    """Full gRPC names of what it serves."""
+    @property
+    def name(self) -> str:
+        """Short name, as `stt`."""
+
+    @property
+    def health_names(self) -> tuple[str, ...]:
+        """Full gRPC names of what it serves."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicers to `server`."""

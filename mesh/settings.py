@@ -45,18 +45,22 @@ class CommandSettings(BaseSettings):
 class ServerSettings(CommandSettings):
     """What every service of the mesh can be told. A service adds its own fields, its port and its `env_prefix`."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on, or unix:/path/of/a/socket.")
-    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    log_level: LogLevel = Field("INFO", description="Least severe message that is logged.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on, or unix:/path/of/a/socket.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")
     drain_seconds: float = Field(
-        20.0, ge=0, le=3600, description="Longest time, in seconds, that open calls are given to end at shutdown."
+        default=20.0,
+        ge=0,
+        le=3600,
+        description="Longest time, in seconds, that open calls are given to end at shutdown.",
     )
     auth_token: SecretStr | None = Field(
-        None, description="Bearer token that callers must send; health and reflection stay open. Unset: no check."
+        default=None,
+        description="Bearer token that callers must send; health and reflection stay open. Unset: no check.",
     )
-    metrics_host: str = Field("127.0.0.1", description="Address of the Prometheus metrics.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
     metrics_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
+        default=None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
     )
 
     @field_validator("log_level", mode="before")
@@ -109,16 +113,16 @@ class AddressSettings(CommandSettings):
 class Upstreams(AddressSettings):
     """Where the three model services are; for who calls them."""
 
-    stt: str = Field("127.0.0.1:50051", description="Address of speech to text (env: UNMUTE_STT_ADDRESS).")
-    tts: str = Field("127.0.0.1:50052", description="Address of text to speech (env: UNMUTE_TTS_ADDRESS).")
-    llm: str = Field("127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
+    stt: str = Field(default="127.0.0.1:50051", description="Address of speech to text (env: UNMUTE_STT_ADDRESS).")
+    tts: str = Field(default="127.0.0.1:50052", description="Address of text to speech (env: UNMUTE_TTS_ADDRESS).")
+    llm: str = Field(default="127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
 
 
 class Addresses(Upstreams):
     """Where every service of the mesh is; for clients."""
 
     orchestrator: str = Field(
-        "127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
+        default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
 
 

@@ -23,8 +23,8 @@ class HealthSettings(Addresses):
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_HEALTH_", cli_shortcuts={"json-output": "json"})
 
-    timeout: float = Field(3.0, gt=0, le=4.5, description="Longest wait, in seconds, for all answers.")
-    json_output: bool = Field(False, description="Print JSON for scripts.")
+    timeout: float = Field(default=3.0, gt=0, le=4.5, description="Longest wait, in seconds, for all answers.")
+    json_output: bool = Field(default=False, description="Print JSON for scripts.")
 
 
 def run(settings: HealthSettings) -> int:

@@ -27,20 +27,24 @@ DRAIN_SECONDS = 2.5
 class UpSettings(CommandSettings):
     """Starts the whole mesh on this machine; every service also reads its own UNMUTE_<SERVICE>_ variables."""
 
-    host: str = Field("127.0.0.1", description="Address that every service listens on.")
+    host: str = Field(default="127.0.0.1", description="Address that every service listens on.")
     base_port: int | None = Field(
-        None, ge=1, le=65532, description="Port of the orchestrator; stt, tts and llm get the next three."
+        default=None, ge=1, le=65532, description="Port of the orchestrator; stt, tts and llm get the next three."
     )
-    orchestrator_port: int = Field(PORTS["orchestrator"], ge=1, le=65535, description="Port of the orchestrator.")
-    stt_port: int = Field(PORTS["stt"], ge=1, le=65535, description="Port of speech to text.")
-    tts_port: int = Field(PORTS["tts"], ge=1, le=65535, description="Port of text to speech.")
-    llm_port: int = Field(PORTS["llm"], ge=1, le=65535, description="Port of the language model.")
-    stt_engine: str | None = Field(None, description="Engine of speech to text. Unset: the service's default.")
-    tts_engine: str | None = Field(None, description="Engine of text to speech. Unset: the service's default.")
-    llm_engine: str | None = Field(None, description="Engine of the language model. Unset: the service's default.")
-    model: str | None = Field(None, description="Language model, as `unmute llm --model` takes it.")
-    only: str = Field("", description="Start only these services, separated by commas.")
-    log_level: LogLevel = Field("INFO", description="Least severe message that the services log.")
+    orchestrator_port: int = Field(
+        default=PORTS["orchestrator"], ge=1, le=65535, description="Port of the orchestrator."
+    )
+    stt_port: int = Field(default=PORTS["stt"], ge=1, le=65535, description="Port of speech to text.")
+    tts_port: int = Field(default=PORTS["tts"], ge=1, le=65535, description="Port of text to speech.")
+    llm_port: int = Field(default=PORTS["llm"], ge=1, le=65535, description="Port of the language model.")
+    stt_engine: str | None = Field(default=None, description="Engine of speech to text. Unset: the service's default.")
+    tts_engine: str | None = Field(default=None, description="Engine of text to speech. Unset: the service's default.")
+    llm_engine: str | None = Field(
+        default=None, description="Engine of the language model. Unset: the service's default."
+    )
+    model: str | None = Field(default=None, description="Language model, as `unmute llm --model` takes it.")
+    only: str = Field(default="", description="Start only these services, separated by commas.")
+    log_level: LogLevel = Field(default="INFO", description="Least severe message that the services log.")
 
     @field_validator("only")
     @classmethod

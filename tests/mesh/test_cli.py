@@ -16,7 +16,7 @@ from mesh.settings import CommandSettings
 class GreetSettings(CommandSettings):
     """Greets."""
 
-    name: str = Field("you", description="Whom.")
+    name: str = Field(default="you", description="Whom.")
 
 
 def greet(settings: GreetSettings) -> int:

@@ -154,7 +154,7 @@ async def test_a_cancelled_call_closes_a_generator_that_waits_for_its_reader(uni
         finally:
             closed.set()
 
-    handler = grpc.unary_stream_rpc_method_handler(generator)
+    handler: Any = grpc.unary_stream_rpc_method_handler(generator)
     async with serving(unix_address, MeshInterceptor(), Do=handler) as channel:
         made = channel.unary_stream(METHOD)(b"", timeout=20)
         await made.read()

@@ -12,8 +12,8 @@ class EarSettings(ServerSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_EAR_")
 
-    port: int = Field(50051, ge=0, le=65535, description="Port to listen on.")
-    best_engine: str = Field("none", description="The engine.")
+    port: int = Field(default=50051, ge=0, le=65535, description="Port to listen on.")
+    best_engine: str = Field(default="none", description="The engine.")
 
 
 class FileSettings(CommandSettings):
