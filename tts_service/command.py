@@ -1,0 +1,17 @@
+"""The `unmute tts` command."""
+
+from __future__ import annotations
+
+from mesh.cli import Command
+from tts_service.settings import TtsSettings
+
+
+def run(settings: TtsSettings) -> int:
+    """Serves text to speech until a signal; returns the exit code."""
+    from mesh.service import run as run_service
+    from tts_service.server import create_service
+
+    return run_service(lambda: create_service(settings), settings)
+
+
+command = Command(help="Serve text to speech.", settings=TtsSettings, run=run)
