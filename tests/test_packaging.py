@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
 
 def _run(*command: str | Path, cwd: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    # The bare environments have no scripts, and protoc looks for its plugins among them.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     # What a failing build printed belongs in the assertion: its exit code alone says little.
     done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
