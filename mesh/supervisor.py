@@ -71,6 +71,7 @@ class Supervisor:
         self._reporter = reporter
         self._policy = policy or Policy()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._logs: set[asyncio.Task[None]] = set()
         self._waiting = {child.name for child in children}
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
@@ -143,15 +144,17 @@ class Supervisor:
         """Waits for the process to end; returns the loop's time at which it was ready, None if it never was."""
         ready = asyncio.create_task(self._until_ready(child))
         logs = asyncio.create_task(self._forward(child.name, process))
+        self._logs.add(logs)
+        logs.add_done_callback(self._logs.discard)
         try:
             await process.wait()
             # What it wrote last often says why it ended; a grandchild that keeps the pipe open must not hold us.
             await asyncio.wait([logs], timeout=1.0)
+            logs.cancel()
             return ready.result() if ready.done() else None
         finally:
+            # The log goes on when the supervisor stops: what a child says at its end is shown, too.
             ready.cancel()
-            if not self._stop.is_set():
-                logs.cancel()
 
     async def _until_ready(self, child: Child) -> float:
         while not await child.probe():  # noqa: ASYNC110 - another process is polled, no event can tell
@@ -176,8 +179,6 @@ class Supervisor:
 
     async def _end_all(self) -> None:
         processes = list(self._processes.values())
-        if not processes:
-            return
         for process in processes:
             _signal_group(process, signal.SIGTERM)
         ended = asyncio.create_task(_all_ended(processes))
@@ -187,6 +188,10 @@ class Supervisor:
         for process in processes:
             _signal_group(process, signal.SIGKILL)
         await ended
+        if self._logs:
+            _, silent = await asyncio.wait(self._logs, timeout=0.5)
+            for log in silent:
+                log.cancel()
 
 
 async def _all_ended(processes: Sequence[asyncio.subprocess.Process]) -> None:

@@ -75,7 +75,8 @@ def _print_table(rows: list[dict[str, object]]) -> None:
         table.add_row(
             cells[0], Text(state, style=styles.get(state, "red")), Text(cells[1]), Text(cells[2]), Text(cells[3])
         )
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    # A pipe has no width: one line for each service.
+    Console(width=None if sys.stdout.isatty() else 500).print(table)
 
 
 command = Command(help="Show which services are serving.", settings=HealthSettings, run=run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -44,7 +45,7 @@ class UpSettings(CommandSettings):
     )
     model: str | None = Field(default=None, description="Language model, as `unmute llm --model` takes it.")
     only: str = Field(default="", description="Start only these services, separated by commas.")
-    log_level: LogLevel = Field(default="INFO", description="Least severe message that the services log.")
+    log_level: LogLevel | None = Field(default=None, description="Least severe message that the services log.")
 
     @field_validator("only")
     @classmethod
@@ -82,7 +83,9 @@ def run(settings: UpSettings) -> int:
 
 def arguments(name: str, settings: UpSettings) -> list[str]:
     """Returns the flags of one service."""
-    flags = ["--host", settings.host, "--port", str(settings.port(name)), "--log-level", settings.log_level]
+    flags = ["--host", settings.host, "--port", str(settings.port(name))]
+    if settings.log_level is not None:
+        flags += ["--log-level", settings.log_level]
     if name == "orchestrator":
         for upstream in settings.services:
             if upstream != "orchestrator":
@@ -124,8 +127,13 @@ async def _supervise(settings: UpSettings) -> int:
     with make_display(addresses, _hint(settings)) as display:
         supervisor = Supervisor([_child(name, settings) for name in settings.services], display)
         loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            display.line("up", "stopping")
+            supervisor.stop()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, supervisor.stop)
+            loop.add_signal_handler(number, stop)
         return await supervisor.run()
 
 
@@ -144,7 +152,9 @@ def _check_free(name: str, host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as error:
-        raise MeshError(f"port {port} of {name} cannot be used on {host}: {error.strerror or error}".lower()) from error
+        if error.errno == errno.EADDRINUSE:
+            raise MeshError(f"port {host}:{port} of {name} is already in use") from error
+        raise MeshError(f"{name} cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 def _split(names: str) -> list[str]:

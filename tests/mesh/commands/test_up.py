@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from mesh import cli
+from mesh.commands.up import UpSettings, arguments
+from mesh.settings import UsageError, load_settings
+
+ROOT = Path(__file__).parents[3]
+
+# Four services with nothing to load, which say their process id.
+SERVICES = """
+import os, sys
+from mesh.cli import Command
+from mesh.commands.up import command as up
+from mesh.names import HEALTH_NAMES
+from mesh.service import run
+from mesh.settings import ServerSettings
+
+class Settings(ServerSettings):
+    engine: str = ""
+    stt: str = ""
+    tts: str = ""
+    llm: str = ""
+
+class Empty:
+    def __init__(self, name):
+        self.name, self.health_names = name, (HEALTH_NAMES[name],)
+    def register(self, server): pass
+    async def start(self):
+        sys.stdout.write(f"pid {os.getpid()} threads {os.environ['OMP_NUM_THREADS']} engine {sys.argv[2:]}\\n")
+        sys.stdout.flush()
+    async def drain(self): pass
+    async def close(self): pass
+
+stt, tts, llm, orchestrator = (
+    Command(help=name, settings=Settings, run=lambda settings, name=name: run(lambda: Empty(name), settings))
+    for name in ("stt", "tts", "llm", "orchestrator")
+)
+"""
+
+
+def load(*argv: str) -> UpSettings:
+    return load_settings(UpSettings, argv, "unmute up")
+
+
+def test_a_base_port_places_all_four() -> None:
+    settings = load("--base-port", "6000")
+    ports = [settings.port(name) for name in ("orchestrator", "stt", "tts", "llm")]
+    assert ports == [6000, 6001, 6002, 6003]
+
+
+def test_flags_reach_the_service_they_are_for() -> None:
+    settings = load("--stt-engine", "whisper", "--model", "/m.gguf", "--llm-port", "7", "--log-level", "debug")
+    assert arguments("stt", settings)[-2:] == ["--engine", "whisper"]
+    assert "--engine" not in arguments("tts", settings)
+    assert arguments("llm", settings)[-2:] == ["--model", "/m.gguf"]
+    assert "--log-level" in arguments("tts", settings)
+    upstreams = arguments("orchestrator", settings)
+    assert upstreams[upstreams.index("--llm") + 1] == "127.0.0.1:7"
+
+
+def test_only_some_services() -> None:
+    settings = load("--only", "llm, stt")
+    assert settings.services == ("stt", "llm")
+    assert "--tts" not in arguments("orchestrator", settings)
+    with pytest.raises(UsageError, match="--only: no such service: web"):
+        load("--only", "stt,web")
+
+
+def test_an_address_for_every_interface_is_called_on_this_machine() -> None:
+    assert load("--host", "0.0.0.0").address("stt") == "127.0.0.1:50051"  # noqa: S104 - never bound
+    assert load("--host", "::1").address("stt") == "[::1]:50051"
+
+
+def test_a_taken_port_is_named_with_its_service(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.main(["up", "--only", "tts", "--tts-port", str(port)]) == 1
+    error = capsys.readouterr().err
+    assert error == f"unmute up: port 127.0.0.1:{port} of tts is already in use\n"
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`unmute up` with four empty services."""
+    names = ("up", "stt", "tts", "llm", "orchestrator")
+    (tmp_path / "empty_services.py").write_text(SERVICES)
+    # A distribution of the product's name that is found first: its commands replace the real ones.
+    distribution = tmp_path / "unmute_mesh-0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: unmute-mesh\nVersion: 0\n")
+    points = "\n".join(f"{name} = empty_services:{name}" for name in names)
+    (distribution / "entry_points.txt").write_text(f"[unmute.commands]\n{points}\n")
+    with ExitStack() as held:
+        free = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in names[1:]]
+    ports = [flag for name, port in zip(names[1:], free, strict=True) for flag in (f"--{name}-port", str(port))]
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mesh", "up", *ports, "--tts-engine", "quiet"),
+        env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    yield process
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+
+
+async def until(process: asyncio.subprocess.Process, *wanted: str) -> list[str]:
+    """Reads lines until each pattern has been seen; returns the groups they caught."""
+    assert process.stdout is not None
+    caught: dict[str, str] = {}
+    seen: list[str] = []
+    while len(caught) < len(wanted):
+        line = (await process.stdout.readline()).decode()
+        assert line, "".join(seen)
+        seen.append(line)
+        for pattern in wanted:
+            if found := re.search(pattern, line):
+                caught[pattern] = found[found.re.groups]
+    return [caught[pattern] for pattern in wanted]
+
+
+async def test_the_mesh_comes_up_brings_back_what_dies_and_stops(mesh: asyncio.subprocess.Process) -> None:
+    pid, _, _ = await until(
+        mesh,
+        r"^stt +\| pid (\d+) threads 1",
+        r"^tts +\| .*'--engine', '(quiet)'",
+        r"^up +\| The mesh is up\. .*unmute talk question\.wav",
+    )
+    os.kill(int(pid), signal.SIGKILL)
+    again, _, _ = await until(
+        mesh, r"^stt +\| pid (\d+)", r"^up +\| stt (killed by SIGKILL)", r"^up +\| stt is (SERVING)"
+    )
+    assert again != pid
+    mesh.send_signal(signal.SIGINT)
+    await until(mesh, r"^stt +\| INFO stt: (shutting down)", r"^orchestrator +\| INFO orchestrator: (shutting down)")
+    await mesh.communicate()
+    assert mesh.returncode == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(again), 0)
