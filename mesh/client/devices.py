@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from collections import deque
 from types import ModuleType
@@ -16,6 +17,7 @@ Samples = NDArray[np.float32]
 
 BLOCK_SECONDS = 0.02
 MAX_BACKLOG_SECONDS = 5.0
+MAX_LIVE_BLOCKS = 5
 
 
 class NoAudioDeviceError(MeshError):
@@ -42,6 +44,11 @@ def _rate(sounddevice: ModuleType, kind: str) -> int:
         return int(sounddevice.query_devices(kind=kind)["default_samplerate"])
     except (sounddevice.PortAudioError, ValueError) as error:
         raise NoAudioDeviceError(f"no {'microphone' if kind == 'input' else 'loudspeaker'} was found") from error
+
+
+def check_loudspeaker() -> None:
+    """Raises NoAudioDeviceError where there is no loudspeaker."""
+    _rate(_sounddevice(), "output")
 
 
 class Microphone:
@@ -84,8 +91,17 @@ class Microphone:
 class Loudspeaker:
     """Plays mono float32 audio as it is written; what it lacks is silence."""
 
-    def __init__(self, rate: int) -> None:
-        """`rate` of the audio in Hz. Raises NoAudioDeviceError where there is no loudspeaker."""
+    def __init__(self, rate: int, *, live: bool = False) -> None:
+        """Opens the device.
+
+        Args:
+            rate: of the audio in Hz.
+            live: audio is written as it is to be heard, in blocks of 20 ms, silence too; else as fast as it is made.
+
+        Raises:
+            NoAudioDeviceError: there is no loudspeaker.
+        """
+        self._live = live
         sounddevice = _sounddevice()
         _rate(sounddevice, "output")
         self._rate = rate
@@ -99,20 +115,30 @@ class Loudspeaker:
             raise NoAudioDeviceError(f"the loudspeaker cannot be opened: {error}") from error
 
     def __enter__(self) -> Self:
-        self._stream.start()
+        self.open()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Begins to play."""
+        self._stream.start()
+
+    def close(self) -> None:
+        """Stops at once."""
         self._stream.close()
 
-    @property
-    def backlog(self) -> float:
-        """Seconds written and not yet played, to within a block."""
-        return self._blocks.qsize() * BLOCK_SECONDS
+    async def drain(self) -> None:
+        """Returns when all that was written has been played."""
+        # The device's own thread takes the audio: it can set no event of this loop.
+        while not self._blocks.empty() or len(self._rest):  # noqa: ASYNC110
+            await asyncio.sleep(BLOCK_SECONDS)
+        await asyncio.sleep(float(self._stream.latency))
 
     def write(self, samples: Samples) -> None:
-        """Queues samples. A backlog is not built up: where the device is slower than the clock, silence is left out."""
-        if self.backlog > 5 * BLOCK_SECONDS and not samples.any():
+        """Queues samples. A live device that is slower than the clock is kept up with by leaving silence out."""
+        if self._live and self._blocks.qsize() > MAX_LIVE_BLOCKS and not samples.any():
             return
         self._blocks.put(samples)
 

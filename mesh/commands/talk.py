@@ -173,7 +173,7 @@ class _Opener:
     def __call__(self, rate: int) -> Sink:
         from mesh.client.devices import Loudspeaker
 
-        return self._devices.enter_context(Loudspeaker(rate))
+        return self._devices.enter_context(Loudspeaker(rate, live=True))
 
 
 def _report(conversation: Conversation, settings: TalkSettings, view: JsonView | TerminalView) -> None:
