@@ -68,12 +68,17 @@ class Service(Protocol):
         """Frees what `start` took."""
 
 
-async def serve(service: Service, settings: ServerSettings) -> int:
+async def serve(service: Service, settings: ServerSettings, metrics: Metrics | None = None) -> int:
     """Serves until a signal, a failure to start or a fatal error; returns the exit code.
 
-    SIGTERM and SIGINT drain; a second one stops at once.
+    SIGTERM and SIGINT drain; a second one stops at once, and so does cancelling this coroutine.
+
+    Args:
+        service: what to serve.
+        settings: where and how.
+        metrics: where calls are counted, for a service that adds metrics of its own.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     interceptor = MeshInterceptor(service.name, token=_token(settings), metrics=metrics)
     interceptor.readiness = Readiness.LOADING
     server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
@@ -86,18 +91,22 @@ async def serve(service: Service, settings: ServerSettings) -> int:
     except OSError as error:
         _log.error("%s", error)
         return 1
-    async with _signals() as signals:
-        await server.start()
-        _log.info("listening on %s", bound)
-        code = await _live(service, signals, healthy, interceptor)
-        _log.info("shutting down")
-        await healthy.enter_graceful_shutdown()
-        ready = interceptor.readiness is Readiness.READY
-        interceptor.readiness = Readiness.DRAINING
-        drained = service.drain() if code == 0 and ready else None
-        await _stop(server, service, drained, settings.drain_seconds, signals)
-    stop_metrics()
-    return code
+    try:
+        async with _signals() as signals:
+            await server.start()
+            _log.info("listening on %s", bound)
+            code = await _live(service, signals, healthy, interceptor)
+            _log.info("shutting down")
+            await healthy.enter_graceful_shutdown()
+            ready = interceptor.readiness is Readiness.READY
+            interceptor.readiness = Readiness.DRAINING
+            drained = service.drain() if code == 0 and ready else None
+            await _stop(server, drained, settings.drain_seconds, signals)
+            return code
+    finally:
+        await server.stop(0)
+        await _close(service)
+        stop_metrics()
 
 
 def run(factory: Callable[[], Service], settings: ServerSettings) -> int:
@@ -181,12 +190,11 @@ async def _live(
 
 async def _stop(
     server: grpc.aio.Server,
-    service: Service,
     drained: Coroutine[Any, Any, None] | None,
     seconds: float,
     signals: _Signals,
 ) -> None:
-    """Ends open calls within `seconds`, or at once on a second signal, then closes the service."""
+    """Ends open calls within `seconds`, or at once on a second signal."""
 
     async def end() -> None:
         began = time.monotonic()
@@ -197,7 +205,6 @@ async def _stop(
                 _log.warning("open calls did not end within %g s and are cancelled", seconds)
         # Answers that are on their way still get out.
         await server.stop(max(0.0, min(1.0, seconds - (time.monotonic() - began))))
-        await asyncio.wait_for(service.close(), CLOSE_SECONDS)
 
     ending = asyncio.ensure_future(end())
     try:
@@ -208,7 +215,13 @@ async def _stop(
         _log.exception("the shutdown was not clean")
     finally:
         ending.cancel()
-        await server.stop(0)
+
+
+async def _close(service: Service) -> None:
+    try:
+        await asyncio.wait_for(service.close(), CLOSE_SECONDS)
+    except Exception:  # noqa: BLE001 - the process ends anyway; what went wrong must still be seen
+        _log.exception("%s did not close cleanly", service.name)
 
 
 async def _first(*awaitables: Any) -> None:

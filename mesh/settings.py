@@ -47,6 +47,11 @@ class CommandSettings(BaseSettings):
     )
 
 
+def _shared_token() -> SecretStr | None:
+    token = os.environ.get("UNMUTE_AUTH_TOKEN")
+    return SecretStr(token) if token else None
+
+
 class ServerSettings(CommandSettings):
     """What every service of the mesh can be told. A service adds its own fields, its port and its `env_prefix`."""
 
@@ -60,8 +65,9 @@ class ServerSettings(CommandSettings):
         description="Longest time, in seconds, that open calls are given to end at shutdown.",
     )
     auth_token: SecretStr | None = Field(
-        default=None,
-        description="Bearer token that callers must send; health and reflection stay open. Unset: no check.",
+        default_factory=_shared_token,
+        description="Bearer token that callers must send; health and reflection stay open. Unset: that of "
+        "UNMUTE_AUTH_TOKEN, which the whole mesh shares, or no check.",
     )
     metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
     metrics_port: int | None = Field(

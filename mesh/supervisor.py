@@ -43,7 +43,7 @@ class Policy:
     """Longest wait before a restart."""
     stable_after: float = 10.0
     """A child that has been ready for so long has not failed at its start."""
-    probe_interval: float = 0.2
+    probe_interval: float = 0.3
     """Wait between two questions whether a child is ready."""
     stop_grace: float = 3.5
     """Time between SIGTERM and SIGKILL."""

@@ -204,6 +204,15 @@ async def test_a_failing_start_is_one_line_and_exit_code_1(
     assert service.did == ["close"]
 
 
+async def test_a_service_that_is_cancelled_is_closed(unix_address: str) -> None:
+    async with served(unix_address) as (service, task, channel):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await state(channel) is HealthState.DOWN
+    assert service.did == ["close"]
+
+
 async def test_a_fatal_error_of_the_engine_ends_the_process(unix_address: str) -> None:
     async with served(unix_address) as (service, task, channel):
         service.load.set_result(None)

@@ -72,6 +72,14 @@ def test_a_secret_is_not_shown_when_it_is_refused(monkeypatch: pytest.MonkeyPatc
     assert "hush" not in repr(load())
 
 
+def test_one_token_may_serve_the_whole_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().auth_token is None
+    monkeypatch.setenv("UNMUTE_AUTH_TOKEN", "shared")
+    token = load().auth_token
+    assert token is not None
+    assert token.get_secret_value() == "shared"
+
+
 def test_help_names_every_flag_its_variable_and_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         load("--help")
