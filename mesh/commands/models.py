@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mesh.cli import Command
-from mesh.settings import Addresses
+from mesh.client.settings import ClientSettings
+from mesh.settings import Upstreams
 from mesh.weights import State, Weight, WeightStore, load_weights
 
 if TYPE_CHECKING:
@@ -22,17 +23,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-_DEADLINE = 2.0
-"""Seconds that a service is given to say what it serves."""
 
-
-class ModelsSettings(Addresses):
+class ModelsSettings(Upstreams, ClientSettings):
     """Lists the weights that the services may need, and what running services serve."""
 
+    timeout: float = Field(2.0, gt=0, description="Seconds that a service is given to say what it serves.")
     fetch: bool = Field(False, description="Fetch the weights that are missing, except the optional ones.")
     all: bool = Field(False, description="With --fetch: the optional ones too.")
     check: bool = Field(False, description="Read every file and compare its hash; exit code 1 if one is not right.")
-    json_output: bool = Field(False, alias="json", description="Print JSON.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +96,21 @@ def _advance(bars: Bars, task: TaskID, done: int, total: int) -> None:
 
 
 def _print(store: WeightStore, rows: list[Row], served: list[Served], console: Console, *, checked: bool) -> None:
-    from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE, caption=f"Kept in {store.root}", caption_justify="left")
-    for heading in ("Service", "Weights", "Size", "Licence", "State", "From"):
-        table.add_column(heading, justify="right" if heading == "Size" else "left", overflow="fold")
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=f"Kept in {store.root}", caption_justify="left"
+    )
+    for heading in ("Service", "Weights", "Size", "State"):
+        table.add_column(heading, justify="right" if heading == "Size" else "left", no_wrap=True)
+    table.add_column("Licence", max_width=12)
+    table.add_column("From", overflow="fold")
     for group in _by_folder(rows):
         weights = [row.weight for row in group]
         licences = ", ".join(sorted({weight.licence for weight in weights}))
         size = f"{sum(weight.size for weight in weights) / 1e6:.1f} MB"
         origin = weights[0].source.partition("#")[0]
-        table.add_row(group[0].service, _folder(weights[0]), size, licences, _state(group, checked=checked), origin)
+        table.add_row(group[0].service, _folder(weights[0]), size, _state(group, checked=checked), licences, origin)
     console.print(table)
     for row in rows:
         if row.state is State.DAMAGED:
@@ -150,40 +151,40 @@ def _as_json(store: WeightStore, rows: list[Row], served: list[Served]) -> dict[
 async def _ask_services(settings: ModelsSettings) -> list[Served]:
     """Asks each service that runs what it serves; one that does not answer is left out."""
     asked = {"stt": settings.stt, "tts": settings.tts, "llm": settings.llm}
-    answers = await asyncio.gather(*(_ask(service, address) for service, address in asked.items()))
+    answers = await asyncio.gather(*(_ask(settings, service, address) for service, address in asked.items()))
     return [answer for answer in answers if answer is not None]
 
 
-async def _ask(service: str, address: str) -> Served | None:
+async def _ask(settings: ModelsSettings, service: str, address: str) -> Served | None:
     import grpc
 
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with settings.open_channel(address) as channel:
         try:
-            return Served(service, address, await _served(service, channel))
+            return Served(service, address, await _served(service, channel, settings.timeout))
         except grpc.aio.AioRpcError:
             return None
 
 
-async def _served(service: str, channel: grpc.aio.Channel) -> tuple[str, ...]:
+async def _served(service: str, channel: grpc.aio.Channel, timeout: float) -> tuple[str, ...]:
     """Returns the ids of the models, or of the voices, the default first."""
     match service:
         case "stt":
             from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
 
             stt = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-            models = await stt.ListModels(stt_pb2.ListModelsRequest(), timeout=_DEADLINE)
+            models = await stt.ListModels(stt_pb2.ListModelsRequest(), timeout=timeout)
             return tuple(model.id for model in models.models)
         case "tts":
             from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
             tts = tts_pb2_grpc.TextToSpeechServiceStub(channel)
-            voices = await tts.ListVoices(tts_pb2.ListVoicesRequest(), timeout=_DEADLINE)
+            voices = await tts.ListVoices(tts_pb2.ListVoicesRequest(), timeout=timeout)
             return tuple(f"{voice.model}/{voice.id}" if voice.model else voice.id for voice in voices.voices)
         case _:
             from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
 
             llm = llm_pb2_grpc.LlmServiceStub(channel)
-            answers = await llm.ListModels(llm_pb2.ListModelsRequest(), timeout=_DEADLINE)
+            answers = await llm.ListModels(llm_pb2.ListModelsRequest(), timeout=timeout)
             return tuple(model.id for model in answers.models)
 
 
