@@ -25,8 +25,11 @@ class LlmSettings(ServerSettings):
         1, ge=1, le=256, description="Threads of computation. More than one only on cores that nothing else uses."
     )
     slots: int = Field(4, ge=1, le=64, description="Answers that are written at once.")
-    temperature: float = Field(0.3, ge=0, le=2, description="Sampling temperature for requests that set none.")
+    temperature: float = Field(0.2, ge=0, le=2, description="Sampling temperature for requests that set none.")
     repeat_penalty: float = Field(
-        1.05, ge=1, le=2, description="Penalty on tokens that were just used; keeps small models out of loops. 1 is off."
+        1.05,
+        ge=1,
+        le=2,
+        description="Penalty on tokens that were just used; keeps small models out of loops. 1 is off.",
     )
     max_output_tokens: int = Field(512, ge=1, description="Limit of an answer's tokens for requests that set none.")

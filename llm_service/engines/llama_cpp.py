@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from llm_service.engine import (
@@ -25,7 +26,7 @@ from llm_service.engines.llama_cpp_server import Completion, LlamaServer
 from llm_service.engines.llama_cpp_slots import Prompt, Slot, Slots, Work
 from llm_service.settings import LlmSettings
 from llm_service.weights import SMOLLM2_135M_INSTRUCT
-from mesh.errors import FailedPreconditionError, MeshError, NotFoundError, ResourceExhaustedError, UnavailableError
+from mesh.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError, UnavailableError
 from mesh.weights import WeightStore
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class LlamaCppEngine:
         self._native_tools = False
         self._sessions: set[LlamaCppSession] = set()
         self._slots = Slots(settings.slots)
-        self._working: dict[Slot, tuple[Completion, asyncio.Task[None]]] = {}
+        self._working: dict[Slot, Completion] = {}
         self.defaults = Defaults(settings.temperature, settings.repeat_penalty, settings.max_output_tokens)
         name, licence = _DEFAULT_MODEL, SMOLLM2_135M_INSTRUCT.licence
         if settings.model is not None:
@@ -85,9 +86,7 @@ class LlamaCppEngine:
     def _load(self) -> LlamaServer:
         settings = self._settings
         path = settings.model.expanduser() if settings.model is not None else _fetch()
-        return LlamaServer(
-            path, context_tokens=settings.context_tokens, slots=settings.slots, threads=settings.threads
-        )
+        return LlamaServer(path, context_tokens=settings.context_tokens, slots=settings.slots, threads=settings.threads)
 
     async def open(self) -> Session:
         """Begins an exchange. Raises UnavailableError when the engine is not running."""
@@ -136,16 +135,16 @@ class LlamaCppEngine:
         try:
             await self._borrow(slot, prompt)
             slot.prompt = prompt
-            completion = self.server().run(body | {"id_slot": slot.id})
+            completion = self.server().run(body | {"id_slot": slot.id}, partial(self._release, slot))
         except BaseException:
             self._slots.give_back(slot)
             raise
-        self._working[slot] = completion, asyncio.create_task(self._release(slot, completion))
+        self._working[slot] = completion
         return completion
 
     def cancel(self, completion: Completion) -> None:
         """Ends `completion` after the token or piece in the making."""
-        for slot, (running, _) in self._working.items():
+        for slot, running in self._working.items():
             if running is completion:
                 slot.work = Work.ENDING
         completion.cancel()
@@ -158,6 +157,10 @@ class LlamaCppEngine:
     async def _take(self, owner: object, prompt: Prompt, work: Work) -> Slot | None:
         while True:
             self._slots.freed.clear()
+            if self._slots.is_ending(owner):
+                # What this session has read is worth the wait for one token.
+                await self._slots.freed.wait()
+                continue
             slot = self._slots.take(owner, prompt, work)
             if slot is not None or work is Work.PREFILL:
                 return slot
@@ -169,7 +172,7 @@ class LlamaCppEngine:
             if not any(other.work in (Work.ENDING, Work.LENDING) for other in self._slots.all):
                 reading = next(other for other in self._slots.all if other.work is Work.PREFILL)
                 if reading in self._working:
-                    self.cancel(self._working[reading][0])
+                    self.cancel(self._working[reading])
             await self._slots.freed.wait()
 
     async def _borrow(self, slot: Slot, prompt: Prompt) -> None:
@@ -185,8 +188,7 @@ class LlamaCppEngine:
         finally:
             self._slots.give_back(lender)
 
-    async def _release(self, slot: Slot, completion: Completion) -> None:
-        await completion.done.wait()
+    def _release(self, slot: Slot) -> None:
         del self._working[slot]
         self._slots.give_back(slot)
 
@@ -211,13 +213,13 @@ class LlamaCppSession:
         self._prefills += 1
         mine = self._prefills
         await self._abandon_prefill()
-        if self._answering or mine != self._prefills:
+        if self._is_outdated(mine):
             return
         completion = await self._engine.run(self, Prompt.of(messages, tools), body, Work.PREFILL)
         if completion is None:
             return
         self._prefill = completion
-        if self._answering or mine != self._prefills or self._closed:
+        if self._is_outdated(mine):
             self._engine.cancel(completion)
         try:
             reader = Reader()
@@ -269,8 +271,12 @@ class LlamaCppSession:
             try:
                 await asyncio.wait_for(completion.done.wait(), _STALL_SECONDS)
             except TimeoutError:
-                _log.error("llama.cpp does not let go of a slot")  # noqa: TRY400 - there is nothing to trace
+                _log.error("llama.cpp does not let go of a slot")
         self._engine.forget(self)
+
+    def _is_outdated(self, prefill: int) -> bool:
+        """Something has come since that matters more than what `prefill` would read."""
+        return self._answering or self._closed or prefill != self._prefills
 
     async def _abandon_prefill(self) -> None:
         """Gives up what is being read, at the end of its piece; what was read stays in the slot."""
@@ -322,6 +328,3 @@ def _fetch() -> Path:
 def _discard(loading: asyncio.Future[LlamaServer]) -> None:
     if not loading.cancelled() and loading.exception() is None:
         loading.result().close()
-
-
-__all__ = ["LlamaCppEngine", "LlamaCppSession", "MeshError", "create"]

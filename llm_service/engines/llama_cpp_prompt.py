@@ -140,7 +140,8 @@ def _to_tool(tool: Tool, field: str) -> Body:
 def _to_tool_choice(request: Request) -> str | Body:
     if request.tool_choice is ToolChoice.NAMED:
         return {"type": "function", "function": {"name": request.tool_name}}
-    return request.tool_choice.value
+    choice: str = request.tool_choice.value
+    return choice
 
 
 def _to_json(text: str, field: str) -> Any:

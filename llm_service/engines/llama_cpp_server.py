@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,15 @@ Chunk = dict[str, Any]
 class Completion:
     """One call of llama.cpp, running in a thread. `chunks` gives what it says; an exception in it is the last item."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_done: Callable[[], None]) -> None:
+        """Calls `on_done` in the loop once llama.cpp has returned, before the reader of `chunks` learns it."""
         self.chunks: asyncio.Queue[Chunk | Exception | None] = asyncio.Queue()
         """Ends with None."""
         self.done = asyncio.Event()
         """llama.cpp has returned: its slot is free."""
         self.late_chunks = 0
         """Chunks that still came after `cancel`."""
+        self._on_done = on_done
         self._loop = asyncio.get_running_loop()
         self._cancelled = threading.Event()
 
@@ -71,8 +74,9 @@ class Completion:
         return not self._post(self.chunks.put_nowait, chunk)
 
     def _finish(self, error: Exception | None) -> None:
-        self.chunks.put_nowait(error)
+        self._on_done()
         self.done.set()
+        self.chunks.put_nowait(error)
 
     def _post(self, function: Any, *args: Any) -> bool:
         try:
@@ -104,7 +108,6 @@ class LlamaServer:
         self._folder = Path(tempfile.mkdtemp(prefix="unmute-llm-"))
         self._socket = str(self._folder / "llama.sock")
         self._pool = ThreadPoolExecutor(slots + 2, thread_name_prefix="llama-cpp")
-        self._running: set[Completion] = set()
         try:
             self._native = self._load(path, context_tokens, slots, threads)
         except (ImportError, RuntimeError, ValueError) as error:
@@ -154,18 +157,11 @@ class LlamaServer:
         """Runs one of the blocking methods."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
-    def run(self, body: dict[str, Any]) -> Completion:
-        """Starts a chat completion; `body` must name a slot that is free."""
-        completion = Completion()
-        self._running.add(completion)
-        asyncio.get_running_loop().run_in_executor(self._pool, self._run, completion, body)
+    def run(self, body: dict[str, Any], on_done: Callable[[], None]) -> Completion:
+        """Starts a chat completion; `body` must name a slot that is free. `on_done`: see `Completion`."""
+        completion = Completion(on_done)
+        asyncio.get_running_loop().run_in_executor(self._pool, completion.run, self._native, body)
         return completion
-
-    def _run(self, completion: Completion, body: dict[str, Any]) -> None:
-        try:
-            completion.run(self._native, body)
-        finally:
-            self._running.discard(completion)
 
     def close(self) -> None:
         """Waits for the calls, which must have been cancelled, and frees the model."""

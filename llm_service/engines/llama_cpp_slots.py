@@ -78,6 +78,10 @@ class Slots:
         """Slots in which an answer is being written."""
         return sum(slot.work is Work.ANSWER for slot in self.all)
 
+    def is_ending(self, owner: object) -> bool:
+        """The owner's own slot will be free in a moment."""
+        return any(slot.owner is owner and slot.work in (Work.ENDING, Work.LENDING) for slot in self.all)
+
     def take(self, owner: object, prompt: Prompt, work: Work) -> Slot | None:
         """Returns an idle slot, now busy with `work`: the owner's own, else the one whose loss costs least."""
         idle = [slot for slot in self.all if slot.work is None]
