@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 _UNITS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
     "zero",
     "one",
     "two",

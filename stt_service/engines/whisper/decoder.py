@@ -31,6 +31,8 @@ _MIN_WINDOW, _TAIL, _MAX_WINDOW = 10.0, 2.0, 30.0
 # A tighter cap cuts off counted digits, a looser one lets loops run.
 _TOKENS, _TOKENS_PER_SECOND = 24, 15
 _MAX_TOKENS = 448
+# Tokens that may not come twice in a row of this length: ends loops, and 3 would forbid what people do repeat.
+_LOOP = 5
 _LANGUAGE_TOKEN = re.compile(r"<\|([a-z]{2,3})\|>")
 _MAX_NO_SPEECH, _MIN_LOG_PROBABILITY, _MAX_COMPRESSION = 0.6, -1.0, 2.4
 
@@ -122,7 +124,7 @@ class Decoder:
             [prompt],
             beam_size=beam_size,
             max_length=min(_MAX_TOKENS, int(_TOKENS + seconds * _TOKENS_PER_SECOND) + len(prompt)),
-            no_repeat_ngram_size=3,
+            no_repeat_ngram_size=_LOOP,
             return_scores=True,
             return_no_speech_prob=True,
         )[0]
