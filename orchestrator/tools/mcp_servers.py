@@ -74,7 +74,8 @@ class McpServer:
                         break
         except MeshError:
             raise
-        except Exception as error:  # noqa: BLE001 - the package may raise anything of its transports
+        except Exception as error:
+            # The package may raise anything of its transports.
             await self.close()
             raise self._unavailable(error) from error
         allowed = self.config.allowed_tools
@@ -100,7 +101,7 @@ class McpServer:
             raise ToolError(f"{name} took longer than {self.config.timeout:g} s") from error
         except MeshError as error:
             raise ToolError(error.message) from error
-        except Exception as error:  # noqa: BLE001 - the package may raise anything of its transports
+        except Exception as error:
             _log.warning("MCP server %s: %s: %s", self.config.label, type(error).__name__, error)
             await self.close()
             raise ToolError(f"the tool server {self.config.label} failed") from error

@@ -7,6 +7,7 @@ import importlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def load_tool_box(names: Sequence[str] = (), file: Path | None = None) -> ToolBo
     for point in entry_points(group=GROUP):
         tools += _wrap(f"entry point {point.name} ({point.value})", point.load)
     for name in names:
-        tools += _wrap(name, lambda name=name: _import(name))
+        tools += _wrap(name, partial(_import, name))
     seen: set[str] = set()
     for tool in tools:
         if tool.name in seen:
