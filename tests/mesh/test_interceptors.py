@@ -120,8 +120,9 @@ async def test_a_handlers_own_abort_passes(unix_address: str) -> None:
     async def behaviour(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await context.abort(grpc.StatusCode.DATA_LOSS, "gone")
 
-    for kind, style in STYLES:
-        async with serving(unix_address, MeshInterceptor(), Do=make_handler(kind, style, behaviour)) as channel:
+    for number, (kind, style) in enumerate(STYLES):
+        address = f"{unix_address}{number}"
+        async with serving(address, MeshInterceptor(), Do=make_handler(kind, style, behaviour)) as channel:
             error = await fails(channel, kind)
         assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "gone")
 
@@ -166,8 +167,9 @@ async def test_a_cancelled_call_closes_a_generator_that_waits_for_its_reader(uni
 async def test_calls_are_refused_until_ready(readiness: Readiness, reason: str, unix_address: str) -> None:
     interceptor = MeshInterceptor("stt")
     interceptor.readiness = readiness
-    for kind, style in STYLES:
-        async with serving(unix_address, interceptor, Do=make_handler(kind, style, fine)) as channel:
+    for number, (kind, style) in enumerate(STYLES):
+        address = f"{unix_address}{number}"
+        async with serving(address, interceptor, Do=make_handler(kind, style, fine)) as channel:
             error = await fails(channel, kind)
         info, _, delay = read_details(error)
         assert (error.code(), info.reason, delay) == (grpc.StatusCode.UNAVAILABLE, reason, 1.0)

@@ -237,13 +237,6 @@ async def test_a_port_that_another_server_of_the_mesh_has_is_taken_too(
     assert f"address {unix_address} is already in use" in caplog.text
 
 
-async def test_a_port_is_free_again_after_the_end(unix_address: str) -> None:
-    for _ in range(2):
-        async with served(unix_address) as (_, task, _):
-            interrupt()
-            assert await task == 0
-
-
 async def test_health_and_reflection_need_no_token_but_the_rest_does(unix_address: str) -> None:
     async with served(unix_address, auth_token="sesame") as (service, _, channel):
         service.load.set_result(None)
