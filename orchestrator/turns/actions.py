@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.turns.client import ClientEvent
 from orchestrator.turns.items import Message
-from orchestrator.turns.settings import ResponseOptions
+from orchestrator.turns.settings import DEFAULT_OPTIONS, ResponseOptions
 
 # ---------------------------------------------------------------- STT
 
@@ -58,7 +58,7 @@ class StartAnswer:
     cue: Cue = Cue.NONE
     preemptive: bool = False
     """It may be thrown away; nothing else changes for the shell."""
-    options: ResponseOptions = ResponseOptions()
+    options: ResponseOptions = DEFAULT_OPTIONS
     attempt: int = 1
     """2: the first replica failed; take another if there is one."""
 
@@ -82,13 +82,16 @@ class PrefillPrefix:
 
 @dataclass(frozen=True, slots=True)
 class OpenSpeech:
-    """Open a synthesis call (before there is text). Feeds `WordSpoken`, `AudioMade`, then `SpeechFinished` or failed."""
+    """Open a synthesis call, before there is text.
+
+    Feeds `WordSpoken` and `AudioMade`, then `SpeechFinished` or `SpeechFailed`.
+    """
 
     speech_id: str
     response_id: str
     item_id: str
     """Where its audio belongs: part 0 of this item."""
-    options: ResponseOptions = ResponseOptions()
+    options: ResponseOptions = DEFAULT_OPTIONS
     attempt: int = 1
 
 

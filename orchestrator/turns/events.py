@@ -12,7 +12,7 @@ import enum
 from dataclasses import dataclass
 
 from orchestrator.turns.items import Item
-from orchestrator.turns.settings import Config, ResponseOptions
+from orchestrator.turns.settings import DEFAULT_OPTIONS, Config, ResponseOptions
 
 
 class Service(enum.Enum):
@@ -209,7 +209,7 @@ class ItemCreated:
 class ResponseRequested:
     """`response_create`. While the user's turn is open the answer follows its end; during a response it is an error."""
 
-    options: ResponseOptions = ResponseOptions()
+    options: ResponseOptions = DEFAULT_OPTIONS
     event_id: str = ""
 
 

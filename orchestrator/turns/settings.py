@@ -37,6 +37,8 @@ class TurnSettings:
     """A prediction sooner than this after the turn's first sign is of the same step and ends nothing."""
     silence_duration: float = 0.7
     """Silence after speech, by the voice detector, that ends the turn."""
+    word_silence_duration: float = 3.0
+    """Without a voice detector: this long without a new word ends the turn."""
     flush_timeout: float = 2.0
     """A flush that takes longer is given up: the turn ends with the text there is."""
 
@@ -124,3 +126,6 @@ class ResponseOptions:
     instructions: str | None = None
     voice_id: str | None = None
     max_output_tokens: int | None = None
+
+
+DEFAULT_OPTIONS = ResponseOptions()

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field, replace
 
 from orchestrator.turns.actions import CloseStatus, Cue
-from orchestrator.turns.client import Error, ResponseTiming, TranscriptWord
+from orchestrator.turns.client import Error, TranscriptWord
 from orchestrator.turns.events import AnswerCall, AnswerEnd, Usage
 from orchestrator.turns.items import Item
 from orchestrator.turns.settings import Config, ResponseOptions
@@ -22,7 +22,9 @@ class Segment:
 
     id: str
     text: str
-    final: bool
+    start: float
+    settled: bool
+    """It will not be revised, though it may grow."""
     words: tuple[TranscriptWord, ...] = ()
 
 
@@ -48,22 +50,24 @@ class Turn:
     start: float
     """Offset of its beginning, on the input audio clock."""
     segments: tuple[Segment, ...] = ()
-    shown: int = 0
-    """Characters of `text` that the client has had as final."""
+    shown: str = ""
+    """The text that the client has had as final."""
     changed_at: float = 0.0
     """Session time of the last change of the text."""
     last_sound: float | None = None
     """Offset of the last sound known."""
-    probability: float = 0.0
-    """Smoothed pause probability."""
     over_assistant: bool = False
     """It began while the assistant spoke and could not be interrupted."""
     flush_id: int = 0
     """The flush that ends it (FLUSHING), or that asks what was said (TENTATIVE). 0: none."""
+    flush_at: float = 0.0
+    """Offset up to which audio had come then: a word after it is new speech."""
     decided_at: float | None = None
     """Session time of the decision that it has ended."""
     committed: bool = False
     """The client ended it."""
+    detected: bool = False
+    """The voice detector has heard it, so its silence counts."""
     by_client: bool = False
     """The client says when it ends (activity start)."""
     language_code: str = ""
@@ -88,6 +92,19 @@ class Word:
         return (self.start + self.end) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """When the user's turn that is answered was what, in session time; for `ResponseTiming`."""
+
+    stopped_at: float | None = None
+    """The last sound."""
+    decided_at: float | None = None
+    """The decision that the turn had ended."""
+    transcribed_at: float | None = None
+    """The last change of the text."""
+    audio_duration: float = 0.0
+
+
 @dataclass(slots=True)
 class Response:
     """An answer on its way: written, spoken, played."""
@@ -95,24 +112,23 @@ class Response:
     id: str
     item_id: str
     committed: bool
-    """The client knows it; else it is preemptive, or waits for the one before it to be played."""
+    """The client knows it; else it is preemptive."""
     cue: Cue = Cue.NONE
     options: ResponseOptions = field(default_factory=ResponseOptions)
-    attempt: int = 1
     failure: Error | None = None
+    """What cut it short; what was made before is still played."""
     ends_session: bool = False
-
-    # what it answers
     prompt: str = ""
     """The user's words, normalised, that a preemptive answer was made for."""
-    preemptive: bool = False
-    user_stopped_at: float | None = None
-    input_audio: float = 0.0
-    timing: ResponseTiming = field(default_factory=ResponseTiming)
+    revision: int = 0
+    """The history's revision that the model was shown."""
+    marks: Marks = field(default_factory=Marks)
+    first_token_at: float | None = None
 
     # the model
     answer_id: str = ""
     """Empty once the answer has ended."""
+    answer_attempt: int = 1
     answer_active_at: float = 0.0
     text: str = ""
     calls: tuple[AnswerCall, ...] = ()
@@ -123,7 +139,7 @@ class Response:
 
     # the speech
     speech_id: str = ""
-    """Empty once there is none, or it has failed."""
+    speech_attempt: int = 1
     speech_active_at: float = 0.0
     speech_done: bool = False
     """No more audio will be made."""
@@ -134,16 +150,15 @@ class Response:
     # playback
     granted: float = 0.0
     """Audio that may be sent, in seconds."""
-    anchor_at: float = 0.0
-    anchor: float = 0.0
-    """Playback was at `anchor` at session time `anchor_at`."""
     started_at: float | None = None
     """Session time of the first audio sent."""
+    anchor: float = 0.0
+    anchor_at: float = 0.0
+    """Playback was at `anchor` at session time `anchor_at`, and goes on from there as far as `granted`."""
     held: bool = False
     heard_words: int = 0
-    heard: float = 0.0
-    reported_at: float | None = None
-    """Session time of the client's last report, or of the first audio."""
+    reported: float = 0.0
+    """Playback as the client last told it."""
     audio_done: bool = False
     """`OutputAudioDone` was emitted."""
 
@@ -169,6 +184,8 @@ class State:
     started: bool = False
     closed: CloseStatus | None = None
     input_ended: bool = False
+    leaving: bool = False
+    """The goodbye has been played."""
     timers: dict[str, float] = field(default_factory=dict)
     """Timers that are set, and their times."""
 
@@ -187,6 +204,8 @@ class State:
     stt_since: float = 0.0
     """Offset at which the STT's stream began."""
     last_prediction_at: float | None = None
+    probability: float = 0.0
+    """Smoothed pause probability."""
     speaking_since: float | None = None
     """Offset at which the voice detector's speech began; None: silence."""
     turn: Turn | None = None
@@ -198,19 +217,25 @@ class State:
 
     # the transcript
     items: tuple[Item, ...] = ()
+    revision: int = 0
+    """Goes up with every change of the items."""
+    prefilled: int = -1
+    """The revision that the model was last told to read ahead."""
 
     # the assistant's side
     response: Response | None = None
     """The one the client knows."""
     pending: Response | None = None
-    """One that is made ahead: preemptive, or the answer after a function's result."""
-    responses_spoken: int = 0
+    """A preemptive one."""
+    responses_begun: int = 0
+    """Responses of which audio was sent."""
     owed: Cue | None = None
-    """An answer that must follow what is going on."""
+    """An answer that must follow once nothing else goes on."""
     owed_options: ResponseOptions | None = None
-    """The client asked for that answer, with these."""
+    """The client asked for an answer with these."""
+    owed_marks: Marks = field(default_factory=Marks)
     failed_cue: Cue | None = None
-    """An answer failed before a word was heard; tried again when the service is back."""
+    """An answer failed before anything was heard; tried again when the service is back."""
     calls: tuple[PendingCall, ...] = ()
     results_owed: bool = False
     """Results have come that the model has not been shown."""

@@ -1,0 +1,243 @@
+"""A response from its start to its end: asked for, written, spoken, ended in one of four ways."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from orchestrator.turns import client, playback, tools
+from orchestrator.turns.actions import Cue, FinishSpeech, OpenSpeech, Speak, StartAnswer, StopAnswer, StopSpeech
+from orchestrator.turns.client import InterruptionReason, ResponseStatus, StatusReason
+from orchestrator.turns.events import AnswerCall, AnswerEnd, AnswerFinished, AnswerText
+from orchestrator.turns.items import ItemStatus
+from orchestrator.turns.settings import DEFAULT_OPTIONS, END_CONVERSATION
+from orchestrator.turns.state import Marks, Response
+from orchestrator.turns.step import Step
+from orchestrator.turns.transcript import messages, previous_id
+
+_GOODBYE = re.compile(r"\bBye!\W*\Z")
+
+
+def answer_timer(answer_id: str) -> str:
+    """Watchdog of an answer."""
+    return f"answer:{answer_id}"
+
+
+def speech_timer(speech_id: str) -> str:
+    """Watchdog of a speech."""
+    return f"speech:{speech_id}"
+
+
+# ---------------------------------------------------------------- start
+
+
+def start(step: Step, cue: Cue, said: str = "", prompt: str = "") -> None:
+    """Asks for an answer; with `prompt`, the normalised words `said`, for a preemptive one."""
+    state = step.state
+    state.last_response += 1
+    preemptive = bool(prompt)
+    response = Response(
+        f"resp_{state.last_response}",
+        step.new_item_id(),
+        committed=not preemptive,
+        cue=cue,
+        options=state.owed_options or DEFAULT_OPTIONS,
+        prompt=prompt,
+    )
+    if preemptive:
+        state.pending = response
+    else:
+        state.response = response
+        _settle_debts(step, response)
+        step.emit(client.ResponseCreated(client.Response(response.id, ResponseStatus.IN_PROGRESS)))
+    ask(step, response, said)
+    open_speech(step, response)
+
+
+def _settle_debts(step: Step, response: Response) -> None:
+    state = step.state
+    response.marks = state.owed_marks
+    state.owed, state.owed_options, state.owed_marks = None, None, Marks()
+    state.results_owed = state.slow_results_owed = False
+    state.failed_cue = None
+
+
+def ask(step: Step, response: Response, said: str = "") -> None:
+    """Starts the model on the response's answer, at first or again."""
+    step.state.last_answer += 1
+    response.answer_id = f"answer_{step.state.last_answer}"
+    response.answer_active_at = step.now
+    response.text, response.calls, response.end = "", (), None
+    response.revision = step.state.revision
+    step.act(
+        StartAnswer(
+            response.answer_id,
+            response.id,
+            messages(step, said),
+            response.cue,
+            not response.committed,
+            response.options,
+            response.answer_attempt,
+        )
+    )
+    step.set_timer(answer_timer(response.answer_id), step.now + step.settings.answer_timeout)
+
+
+def open_speech(step: Step, response: Response) -> None:
+    """Opens a speech for the response, at first or again."""
+    step.state.last_speech += 1
+    response.speech_id = f"speech_{step.state.last_speech}"
+    response.speech_active_at = step.now
+    response.speech_done, response.text_sent = False, False
+    response.words, response.made = (), 0.0
+    step.act(OpenSpeech(response.speech_id, response.id, response.item_id, response.options, response.speech_attempt))
+
+
+def promote(step: Step, response: Response) -> None:
+    """The turn ended as it was foreseen: the preemptive response becomes the one in progress."""
+    step.state.pending = None
+    step.state.response = response
+    response.committed = True
+    _settle_debts(step, response)
+    step.emit(client.ResponseCreated(client.Response(response.id, ResponseStatus.IN_PROGRESS)))
+    tools.dispatch(step, response)
+    progress(step, response)
+
+
+def drop_preemptive(step: Step) -> None:
+    """The preemptive answer is not wanted: nothing of it was shown, played or run."""
+    response = step.state.pending
+    if response is not None:
+        step.state.pending = None
+        stop_services(step, response)
+
+
+# ---------------------------------------------------------------- the model writes
+
+
+def on_text(step: Step, response: Response, event: AnswerText) -> None:
+    """More of the answer: on to the speech."""
+    if not event.text:
+        return
+    _note_token(step, response)
+    response.text += event.text
+    if not response.speech_done:
+        say(step, response, event.text)
+
+
+def say(step: Step, response: Response, text: str) -> None:
+    """Passes text to the speech and watches that audio comes of it."""
+    response.speech_active_at = step.now
+    step.act(Speak(response.speech_id, text))
+    if not response.text_sent:
+        response.text_sent = True
+        step.set_timer(speech_timer(response.speech_id), step.now + step.settings.speech_timeout)
+
+
+def on_call(step: Step, response: Response, event: AnswerCall) -> None:
+    """The model calls a function: run now, or when a preemptive response is kept."""
+    _note_token(step, response)
+    if event.name == END_CONVERSATION:
+        response.ends_session = True
+        return
+    response.calls = (*response.calls, event)
+    if response.committed:
+        tools.dispatch(step, response)
+
+
+def on_finished(step: Step, response: Response, event: AnswerFinished) -> None:
+    """The answer is written."""
+    _note_token(step, response)
+    response.end = event.end
+    used = response.usage
+    response.usage = replace(
+        used,
+        input_tokens=used.input_tokens + event.usage.input_tokens,
+        cached_tokens=used.cached_tokens + event.usage.cached_tokens,
+        output_tokens=used.output_tokens + event.usage.output_tokens,
+    )
+    if _GOODBYE.search(response.text) or response.cue is Cue.GOODBYE:
+        response.ends_session = True
+    close_answer(step, response)
+    progress(step, response)
+
+
+def close_answer(step: Step, response: Response) -> None:
+    """No more text will come: the speech is told so, or stopped if it has nothing to say."""
+    step.cancel_timer(answer_timer(response.answer_id))
+    response.answer_id = ""
+    if response.speech_done:
+        return
+    response.speech_active_at = step.now
+    if response.text_sent:
+        step.act(FinishSpeech(response.speech_id))
+    else:
+        step.act(StopSpeech(response.speech_id))
+        response.speech_done = True
+
+
+def _note_token(step: Step, response: Response) -> None:
+    response.answer_active_at = step.now
+    if response.first_token_at is None:
+        response.first_token_at = step.now
+
+
+# ---------------------------------------------------------------- the end
+
+
+def progress(step: Step, response: Response) -> None:
+    """Lets playback go on, and ends the response if that was the last of it."""
+    if playback.advance(step, response) and not response.answer_id and step.state.response is response:
+        playback.hear_all(step, response)
+        step.state.leaving = response.ends_session and response.failure is None
+        if response.failure is not None:
+            end(step, response, ResponseStatus.FAILED, StatusReason.NONE)
+        elif response.end is AnswerEnd.LENGTH:
+            end(step, response, ResponseStatus.INCOMPLETE, StatusReason.MAX_OUTPUT_TOKENS)
+        else:
+            end(step, response, ResponseStatus.COMPLETED, StatusReason.NONE)
+
+
+def cut(step: Step, reason: InterruptionReason) -> None:
+    """Stops the response in progress for good; what was heard of it stays."""
+    response = step.state.response
+    if response is None:
+        return
+    playback.advance(step, response)
+    heard = playback.position(response, step.now)
+    step.emit(client.Interrupted(response.id, response.item_id, reason, heard))
+    why = StatusReason.CLIENT_CANCELLED if reason is InterruptionReason.CLIENT else StatusReason.TURN_DETECTED
+    tools.cancel_waiting(step)
+    step.state.results_owed = False
+    end(step, response, ResponseStatus.CANCELLED, why)
+
+
+def stop_services(step: Step, response: Response) -> None:
+    """Stops whatever still works on the response, and drops audio that was not sent."""
+    if response.answer_id:
+        step.act(StopAnswer(response.answer_id))
+        step.cancel_timer(answer_timer(response.answer_id))
+        response.answer_id = ""
+    step.cancel_timer(speech_timer(response.speech_id))
+    if not response.audio_done and not (response.speech_done and not response.made):
+        step.act(StopSpeech(response.speech_id))
+    response.speech_done = True
+
+
+def end(step: Step, response: Response, status: ResponseStatus, reason: StatusReason) -> None:
+    """Ends the response in progress: its message, its done event, and its part in the state."""
+    stop_services(step, response)
+    step.cancel_timer(playback.PLAYBACK_TIMER)
+    whole = status is ResponseStatus.COMPLETED
+    heard = playback.position(response, step.now)
+    final = ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE
+    item = playback.message(response, final, heard, interrupted=status is ResponseStatus.CANCELLED)
+    cut_short = status is ResponseStatus.CANCELLED or (status is ResponseStatus.FAILED and not response.heard_words)
+    if response.started_at is not None and (cut_short or not response.heard_words):
+        step.emit(client.ItemTruncated(item.id, heard, item.text))
+    if response.heard_words:
+        playback.write_message(step, response, item)
+        step.emit(client.OutputTextDone(response.id, item.id, item.text))
+        step.emit(client.ItemDone(item, previous_id(step, item.id)))
+    step.emit(client.ResponseDone(playback.shown(response, status, reason, step.now)))
+    step.state.response = None

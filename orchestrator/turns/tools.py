@@ -1,0 +1,108 @@
+"""Functions: a call belongs to its response, and every call gets a result (rule 15)."""
+
+from __future__ import annotations
+
+from orchestrator.turns import client
+from orchestrator.turns.actions import CancelTool, RunTool
+from orchestrator.turns.client import ErrorReason, WorkStatus
+from orchestrator.turns.events import AnswerCall, ToolFailed, ToolFinished
+from orchestrator.turns.items import CallItem, ResultItem
+from orchestrator.turns.state import PendingCall, Response
+from orchestrator.turns.step import Step
+from orchestrator.turns.transcript import add
+
+
+def tool_timer(call_id: str) -> str:
+    """How long a result is waited for."""
+    return f"tool:{call_id}"
+
+
+def dispatch(step: Step, response: Response) -> None:
+    """Runs the calls that the response holds; only for one that the client knows."""
+    calls, response.calls = response.calls, ()
+    for call in calls:
+        if not any(isinstance(item, CallItem) and item.call_id == call.call_id for item in step.state.items):
+            _run(step, response, call)
+
+
+def _run(step: Step, response: Response, call: AnswerCall) -> None:
+    spec = next((tool for tool in step.state.config.tools if tool.name == call.name), None)
+    on_client, slow = (spec.on_client, spec.slow) if spec else (False, False)
+    item = CallItem(step.new_item_id(), call.call_id, call.name, call.arguments_json, on_client)
+    response.call_items = (*response.call_items, item)
+    index = len(response.call_items)
+    pending = PendingCall(call.call_id, call.name, response.id, item.id, index, on_client, slow)
+    step.state.calls = (*step.state.calls, pending)
+    add(step, item)
+    step.emit(client.ToolArgumentsDone(response.id, item.id, index, call.call_id, call.name, call.arguments_json))
+    if spec is None:
+        fail(step, ToolFailed(call.call_id, f"There is no function named {call.name}."))
+        return
+    if not on_client:
+        step.emit(client.ToolCallProgress(response.id, item.id, index, call.call_id, WorkStatus.IN_PROGRESS))
+        step.act(RunTool(call.call_id, call.name, call.arguments_json, slow))
+    limit = step.settings.slow_tool_timeout if slow else step.settings.tool_timeout
+    step.set_timer(tool_timer(call.call_id), step.now + limit)
+
+
+def _take(step: Step, call_id: str) -> PendingCall | None:
+    call = next((call for call in step.state.calls if call.call_id == call_id), None)
+    if call is not None:
+        step.state.calls = tuple(other for other in step.state.calls if other is not call)
+        step.cancel_timer(tool_timer(call_id))
+    return call
+
+
+def _settle(step: Step, call: PendingCall, output: str, status: WorkStatus) -> None:
+    failed = status is not WorkStatus.COMPLETED
+    if not call.on_client or status is WorkStatus.CANCELLED:
+        step.emit(client.ToolCallProgress(call.response_id, call.item_id, call.output_index, call.call_id, status))
+    add(step, ResultItem(step.new_item_id(), call.call_id, output, failed))
+    if status is WorkStatus.CANCELLED:
+        return
+    if call.slow:
+        step.state.slow_results_owed = True
+    else:
+        step.state.results_owed = True
+
+
+def finish(step: Step, event: ToolFinished) -> None:
+    """A result came; one for a call that has ended changes nothing."""
+    call = _take(step, event.call_id)
+    if call is not None:
+        _settle(step, call, event.output, WorkStatus.COMPLETED)
+    elif event.event_id:
+        step.error(ErrorReason.NOT_FOUND, f"no function call {event.call_id!r} waits for a result", event.event_id)
+
+
+def fail(step: Step, event: ToolFailed) -> None:
+    """A call failed: the model is told why."""
+    call = _take(step, event.call_id)
+    if call is not None:
+        _settle(step, call, event.message, WorkStatus.FAILED)
+
+
+def on_timeout(step: Step, call_id: str) -> None:
+    """The result took too long."""
+    call = _take(step, call_id)
+    if call is not None:
+        if not call.on_client:
+            step.act(CancelTool(call_id))
+        _settle(step, call, "The function did not answer in time.", WorkStatus.FAILED)
+
+
+def cancel_waiting(step: Step, *, every: bool = False) -> None:
+    """Nobody waits any more for the functions of the answer that was cut off; slow ones go on, unless `every`."""
+    for call in step.state.calls:
+        if every or not call.slow:
+            _take(step, call.call_id)
+            if not call.on_client:
+                step.act(CancelTool(call.call_id))
+            _settle(step, call, "Cancelled: the answer was cut off.", WorkStatus.CANCELLED)
+
+
+def fail_on_client(step: Step) -> None:
+    """The client has half-closed: its functions will not answer."""
+    for call in step.state.calls:
+        if call.on_client:
+            fail(step, ToolFailed(call.call_id, "The client has left."))
