@@ -38,6 +38,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Services of one mesh reach each other directly, whatever proxy the machine has for the web.
     ("grpc.enable_http_proxy", 0),
 )
+# What grpc.aio puts in the place of the real status when a call ends while a message is being written.
+_ENDED_UNDER_A_WRITE = "Internal error from Core"
 
 
 def open_channel(target: str, *, token: str = "", options: tuple[tuple[str, int], ...] = ()) -> grpc.aio.Channel:
@@ -89,6 +91,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "")
             return DeadlineExceededError(message, reason=reason)
         case grpc.StatusCode.ABORTED:
             return AbortedError(message, reason=reason)
+        case grpc.StatusCode.INTERNAL if details == _ENDED_UNDER_A_WRITE:
+            where = f" at {address}" if address else ""
+            return UnavailableError(f"{service} service{where} broke off the call", reason=_unavailable(service))
         case grpc.StatusCode.CANCELLED:
             return UnavailableError(f"{service} service ended the call", reason=_unavailable(service))
         case _:

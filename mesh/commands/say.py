@@ -109,10 +109,11 @@ async def _say(settings: SaySettings) -> int:
 
 
 class _Timer:
-    """When the first text was sent."""
+    """When the service was ready, and when the first text was sent."""
 
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
+        self.admitted = asyncio.Event()
         self.began: float | None = None
 
     def begin(self) -> None:
@@ -134,6 +135,8 @@ async def _send(call: Any, settings: SaySettings, timer: _Timer) -> None:
         config.speaking_rate = settings.rate
     try:
         await call.write(tts_pb2.StreamSynthesizeRequest(config=config))
+        # grpc.aio loses the reason of a refusal that meets a write: so the answer is awaited.
+        await timer.admitted.wait()
         async for piece in _text(settings.text):
             timer.begin()
             await call.write(tts_pb2.StreamSynthesizeRequest(text=tts_pb2.TextChunk(text=piece)))
@@ -168,12 +171,13 @@ async def _receive(
             except StopAsyncIteration:
                 break
             except TimeoutError:
-                if not sending.done():
+                if timer.admitted.is_set() and not sending.done():
                     continue  # The text is not all there yet: it is not the service that keeps us waiting.
                 raise DeadlineExceededError(f"tts at {settings.tts} went silent for {settings.timeout:g} s") from None
             match event.WhichOneof("event"):
                 case "ready":
                     decoder, speaker = _open(event.ready, settings, spoken)
+                    timer.admitted.set()
                 case "audio" if decoder is not None:
                     _take(decoder.decode(event.audio), spoken, speaker, timer)
                 case "done":

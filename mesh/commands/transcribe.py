@@ -56,9 +56,10 @@ async def _transcribe(settings: TranscribeSettings, samples: NDArray[np.float32]
         await require_serving(channel, "stt", settings.stt)
         stub: Any = stt_pb2_grpc.SpeechToTextServiceStub(channel)
         call = stub.Transcribe()
-        sending = asyncio.create_task(_send(call, settings, samples))
+        admitted = asyncio.Event()
+        sending = asyncio.create_task(_send(call, settings, samples, admitted))
         try:
-            await _print(call, settings, sending)
+            await _print(call, settings, sending, admitted)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "stt", settings.stt) from None
         finally:
@@ -67,7 +68,7 @@ async def _transcribe(settings: TranscribeSettings, samples: NDArray[np.float32]
     return 0
 
 
-async def _send(call: Any, settings: TranscribeSettings, samples: NDArray[np.float32]) -> None:
+async def _send(call: Any, settings: TranscribeSettings, samples: NDArray[np.float32], admitted: asyncio.Event) -> None:
     import grpc
 
     from mesh.audio import Encoder, Format
@@ -88,6 +89,8 @@ async def _send(call: Any, settings: TranscribeSettings, samples: NDArray[np.flo
     beat = aiter(Beat(CHUNK_SECONDS, asyncio.get_running_loop().time))
     try:
         await call.write(stt_pb2.TranscribeRequest(config=config))
+        # grpc.aio loses the reason of a refusal that meets a write: so the answer is awaited.
+        await admitted.wait()
         for start in range(0, len(samples), size):
             if settings.real_time:
                 await anext(beat)
@@ -99,7 +102,7 @@ async def _send(call: Any, settings: TranscribeSettings, samples: NDArray[np.flo
         return
 
 
-async def _print(call: Any, settings: TranscribeSettings, sending: asyncio.Task[None]) -> None:
+async def _print(call: Any, settings: TranscribeSettings, sending: asyncio.Task[None], admitted: asyncio.Event) -> None:
     """Prints events until the server has sent the last one."""
     printer = _Printer(settings)
     events = aiter(call)
@@ -110,9 +113,10 @@ async def _print(call: Any, settings: TranscribeSettings, sending: asyncio.Task[
         except StopAsyncIteration:
             break
         except TimeoutError:
-            if settings.real_time and not sending.done():
+            if settings.real_time and admitted.is_set() and not sending.done():
                 continue
             raise DeadlineExceededError(f"stt at {settings.stt} went silent for {settings.timeout:g} s") from None
+        admitted.set()
         printer.event(event)
     if not sending.done():
         raise UnavailableError(f"stt at {settings.stt} ended the call before the file's end")

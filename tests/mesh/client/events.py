@@ -38,7 +38,7 @@ def response(name: str = "r1") -> pb.ConverseResponse:
 
 def response_done(
     name: str = "r1",
-    status: "pb.ResponseStatus" = pb.RESPONSE_STATUS_COMPLETED,
+    status: "pb.ResponseStatus.ValueType" = pb.RESPONSE_STATUS_COMPLETED,
     timing: pb.ResponseTiming | None = None,
     error: pb.ErrorEvent | None = None,
 ) -> pb.ConverseResponse:
@@ -83,5 +83,5 @@ def interrupted(name: str = "r1", item: str = "answer_1") -> pb.ConverseResponse
     return pb.ConverseResponse(interrupted=pb.Interrupted(response_id=name, item_id=item))
 
 
-def error(reason: "pb.ErrorReason", message: str) -> pb.ConverseResponse:
+def error(reason: "pb.ErrorReason.ValueType", message: str) -> pb.ConverseResponse:
     return pb.ConverseResponse(error=pb.ErrorEvent(reason=reason, message=message))

@@ -92,7 +92,12 @@ class Orchestrator(conversation_pb2_grpc.ConversationServiceServicer):
     def add(self, server: grpc.aio.Server) -> None:
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self, server)
 
-    async def Converse(self, requests: AsyncIterator[pb.ConverseRequest], context: Any) -> None:  # noqa: N802
+    async def ListCharacters(self, request: Any, context: Any) -> pb.ListCharactersResponse:  # noqa: N802
+        return pb.ListCharactersResponse()
+
+    async def Converse(  # type: ignore[override]  # noqa: N802 - the stubs know generators only
+        self, requests: AsyncIterator[pb.ConverseRequest], context: Any
+    ) -> None:
         self.stage = Stage(requests, context)
         await self.stage.until(lambda stage: bool(stage.config.input_format.sample_rate_hertz))
         await self.play(self.stage)
