@@ -7,8 +7,6 @@ Pacing is decided here and not in the shell, because holding, cutting and sendin
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from orchestrator.turns import client
 from orchestrator.turns.actions import SendAudio
 from orchestrator.turns.items import ItemStatus, MessageItem, Role
@@ -46,10 +44,9 @@ def write_message(step: Step, response: Response, item: MessageItem) -> None:
 
 def _hear(step: Step, response: Response, played: float) -> None:
     before = response.heard_words
-    while (
-        response.heard_words < len(response.words) and response.words[response.heard_words].middle <= played + EPSILON
-    ):
-        word = response.words[response.heard_words]
+    for word in response.words[before:]:
+        if word.middle > played + EPSILON:
+            break
         response.heard_words += 1
         step.emit(client.OutputTextDelta(response.id, response.item_id, word.text, word.start, word.end))
     if response.heard_words > before:
@@ -181,9 +178,10 @@ def shown(
     """The response as the client is shown it."""
     heard = position(response, now)
     usage = response.usage
-    output = (message(response, ItemStatus.COMPLETED, heard),) if response.heard_words else ()
-    if status is not client.ResponseStatus.COMPLETED:
-        output = tuple(replace(item, status=ItemStatus.INCOMPLETE) for item in output)
+    whole = status is client.ResponseStatus.COMPLETED
+    cut = status is client.ResponseStatus.CANCELLED
+    item = message(response, ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE, heard, interrupted=cut)
+    output = (item,) if response.heard_words else ()
     return client.Response(
         response.id,
         status,
