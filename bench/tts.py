@@ -113,7 +113,10 @@ async def measure(voices: list[str], verbose: bool) -> Table:
         short = statistics.median([(await speak(engine, SHORT, config))[1] for _ in range(5)])
         milliseconds = (statistics.median(firsts), max(firsts), short)
         table.add_row(
-            voice, f"{audio / busy:.0f}", *(f"{item * 1e3:.0f} ms" for item in milliseconds), f"{word_error_rate(pairs):.1%}"
+            voice,
+            f"{audio / busy:.0f}",
+            *(f"{item * 1e3:.0f} ms" for item in milliseconds),
+            f"{word_error_rate(pairs):.1%}",
         )
     await engine.close()
     return table

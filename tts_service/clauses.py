@@ -26,12 +26,14 @@ _WIDE_SOFT = "、，："
 _NO_BREAK = frozenset("\u00a0\u202f\u2007")
 
 _NEVER_END = frozenset(
-    "mr mrs ms dr prof st mt ft gen gov sen rep capt lt col sgt cmdr rev hon pres supt cpl maj adm fr messrs mme "
-    "e.g i.e eg ie vs cf approx est fig figs vol no nos pp ch eds dept univ ave blvd rd hwy apt bldg "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun".split()
+    "mr mrs ms dr prof st mt ft gen gov sen rep capt lt col sgt cmdr rev hon pres supt cpl maj adm messrs mme "
+    "e.g i.e vs cf approx".split()
 )
 """Abbreviations whose full stop is not taken for the end of a sentence."""
-_MAY_END = frozenset("etc inc ltd jr sr co corp bros al a.m p.m am pm u.s u.k u.s.a ph.d d.c".split())
+_MAY_END = frozenset(
+    "etc inc ltd jr sr co corp bros al est fig figs vol no nos pp ch eds dept univ ave blvd rd hwy apt bldg "
+    "a.m p.m ph.d jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun".split()
+)
 """Abbreviations that end a sentence when a capital follows."""
 _CONJUNCTIONS = frozenset(
     "and but or nor so yet because although though while whereas when where which who that if unless until since "

@@ -31,7 +31,15 @@ TEXTS = (
     "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty twenty-one twenty-two twenty-three and twenty-four",
 )
-UNSAYABLE = ("", " ", "\n", "...", "!?", "\U0001f600", "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f44b\U0001f3fd")
+UNSAYABLE = (
+    "",
+    " ",
+    "\n",
+    "...",
+    "!?",
+    "\U0001f600",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f44b\U0001f3fd",
+)
 ODD = (
     "\u4f60\u597d\uff0c\u4e16\u754c\u3002",
     "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440!",
@@ -233,11 +241,15 @@ class TtsConformance:
         ],
     )
     async def test_wrong_settings_are_refused(
-        self, engine: Engine, config: UtteranceConfig, error: type[NotFoundError | InvalidArgumentError], name: str
+        self,
+        engine: Engine,
+        config: UtteranceConfig,
+        error: type[NotFoundError] | type[InvalidArgumentError],
+        name: str,
     ) -> None:
         with pytest.raises(error) as caught:
             await engine.open(config)
-        assert caught.value.field == name
+        assert str(caught.value).startswith(f"{name}: ")
         assert engine.used_slots == 0
 
     async def test_it_does_not_run_far_ahead(self, engine: Engine) -> None:
