@@ -27,7 +27,7 @@ from llm_service.engines.llama_cpp_slots import Prompt, Slot, Slots, Work
 from llm_service.settings import LlmSettings
 from llm_service.weights import SMOLLM2_135M_INSTRUCT
 from mesh.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError, UnavailableError
-from mesh.weights import WeightStore
+from mesh.weights import State, WeightStore
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,11 @@ class LlamaCppEngine:
     def used_slots(self) -> int:
         """Answers being written now."""
         return self._slots.answering
+
+    @property
+    def running(self) -> tuple[Completion, ...]:
+        """Calls of llama.cpp that have not returned, for measurements."""
+        return tuple(self._working.values())
 
     async def start(self) -> None:
         """Loads and warms the model. Raises MeshError: no weights, or llama.cpp does not take them."""
@@ -159,7 +164,7 @@ class LlamaCppEngine:
             self._slots.freed.clear()
             if self._slots.is_ending(owner):
                 # What this session has read is worth the wait for one token.
-                await self._slots.freed.wait()
+                await _soon(self._slots.freed)
                 continue
             slot = self._slots.take(owner, prompt, work)
             if slot is not None or work is Work.PREFILL:
@@ -173,7 +178,7 @@ class LlamaCppEngine:
                 reading = next(other for other in self._slots.all if other.work is Work.PREFILL)
                 if reading in self._working:
                     self.cancel(self._working[reading])
-            await self._slots.freed.wait()
+            await _soon(self._slots.freed)
 
     async def _borrow(self, slot: Slot, prompt: Prompt) -> None:
         """Copies what another slot has read of `prompt`: a system prompt is read once, not once per session."""
@@ -283,7 +288,7 @@ class LlamaCppSession:
         completion = self._prefill
         if completion is not None and not completion.done.is_set():
             self._engine.cancel(completion)
-            await completion.done.wait()
+            await _soon(completion.done)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -305,6 +310,14 @@ async def _events(completion: Completion, request: Request) -> AsyncIterator[Eve
         yield reader.finish()
 
 
+async def _soon(event: asyncio.Event) -> None:
+    """Waits for what takes llama.cpp a moment; raises UnavailableError if it is stuck."""
+    try:
+        await asyncio.wait_for(event.wait(), _STALL_SECONDS)
+    except TimeoutError:
+        raise UnavailableError("the language model has stopped answering") from None
+
+
 async def _next_chunk(completion: Completion) -> dict[str, object] | None:
     """Returns the next chunk, None at the end. Raises what llama.cpp raised, as a MeshError."""
     try:
@@ -319,6 +332,8 @@ async def _next_chunk(completion: Completion) -> dict[str, object] | None:
 
 def _fetch() -> Path:
     store = WeightStore()
+    if store.state(SMOLLM2_135M_INSTRUCT) is not State.PRESENT:
+        _log.info("fetching %s", SMOLLM2_135M_INSTRUCT.name)
     try:
         return store.fetch(SMOLLM2_135M_INSTRUCT)
     finally:

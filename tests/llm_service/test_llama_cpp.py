@@ -63,7 +63,7 @@ async def test_stop_costs_at_most_one_more_token(llama: LlamaCppEngine) -> None:
     async with opened(llama) as session:
         async for event in session.generate(ask("Tell me a long story.", limit=400)):
             if isinstance(event, TextDelta):
-                completion, *_ = llama._working.values()
+                (completion,) = llama.running
                 await session.stop()
         await asyncio.wait_for(completion.done.wait(), 5)
     assert completion.late_chunks <= 1
