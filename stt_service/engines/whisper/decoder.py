@@ -32,7 +32,7 @@ _MIN_WINDOW, _TAIL, _MAX_WINDOW = 10.0, 2.0, 30.0
 _TOKENS, _TOKENS_PER_SECOND = 24, 15
 _MAX_TOKENS = 448
 # Tokens that may not come twice in a row of this length: ends loops, and 3 would forbid what people do repeat.
-_LOOP = 5
+_LOOP, _STRICT_LOOP = 5, 3
 _LANGUAGE_TOKEN = re.compile(r"<\|([a-z]{2,3})\|>")
 _MAX_NO_SPEECH, _MIN_LOG_PROBABILITY, _MAX_COMPRESSION = 0.6, -1.0, 2.4
 
@@ -119,20 +119,24 @@ class Decoder:
         self, encoded: Any, tokenizer: Tokenizer, seconds: float, beam_size: int
     ) -> tuple[list[int], float] | None:
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        result = self._model.generate(
-            encoded,
-            [prompt],
-            beam_size=beam_size,
-            max_length=min(_MAX_TOKENS, int(_TOKENS + seconds * _TOKENS_PER_SECOND) + len(prompt)),
-            no_repeat_ngram_size=_LOOP,
-            return_scores=True,
-            return_no_speech_prob=True,
-        )[0]
-        ids = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-        score: float = result.scores[0]
-        if not ids or is_invented(tokenizer.decode(ids), score, result.no_speech_prob):
-            return None
-        return ids, math.exp(min(0.0, score))
+        # What looks like a loop is tried once more with less room to repeat; people do say things twice.
+        for longest_repeat in (_LOOP, _STRICT_LOOP):
+            result = self._model.generate(
+                encoded,
+                [prompt],
+                beam_size=beam_size,
+                max_length=min(_MAX_TOKENS, int(_TOKENS + seconds * _TOKENS_PER_SECOND) + len(prompt)),
+                no_repeat_ngram_size=longest_repeat,
+                return_scores=True,
+                return_no_speech_prob=True,
+            )[0]
+            ids = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+            text, score = tokenizer.decode(ids), result.scores[0]
+            if is_invented(text, score, result.no_speech_prob):
+                return None
+            if not is_loop(text):
+                return ids, math.exp(min(0.0, score))
+        return None
 
     def _language(self, encoded: Any, languages: tuple[str, ...]) -> str:
         if not self.multilingual:
@@ -174,19 +178,22 @@ class Decoder:
 
 
 def is_invented(text: str, log_probability: float, no_speech: float) -> bool:
-    """Whether Whisper made up `text`: silence or noise in, or a loop.
+    """Whether Whisper made up `text` from silence or noise.
 
     Args:
         text: what it wrote.
         log_probability: mean of its tokens.
         no_speech: its probability that nobody speaks.
     """
-    coded = text.encode()
     if not any(character.isalnum() for character in text):
         return True
-    if no_speech > _MAX_NO_SPEECH and log_probability < _MIN_LOG_PROBABILITY:
-        return True
-    return len(coded) / len(zlib.compress(coded)) > _MAX_COMPRESSION
+    return no_speech > _MAX_NO_SPEECH and log_probability < _MIN_LOG_PROBABILITY
+
+
+def is_loop(text: str) -> bool:
+    """Whether `text` says the same over and over, as Whisper does when it is lost."""
+    coded = text.encode()
+    return len(coded) > _MAX_COMPRESSION * len(zlib.compress(coded))
 
 
 def merge_punctuation(words: list[TimedWord]) -> tuple[TimedWord, ...]:

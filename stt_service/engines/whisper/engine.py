@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -18,18 +17,10 @@ from stt_service.engines.whisper.stream import WhisperSession
 from stt_service.engines.whisper.turn import SmartTurn
 from stt_service.engines.whisper.vad import FRAME_SECONDS, VadModel
 from stt_service.engines.whisper.work import Workers
+from stt_service.settings import SttSettings
 from stt_service.weights import SILERO_VAD, SMART_TURN, WHISPER_TINY_EN
 
 DEFAULT_MODEL = "whisper-tiny.en"
-
-
-class WhisperSettings(Protocol):
-    """What the engine reads of the service's settings."""
-
-    model: str
-    slots: int
-    threads: int
-    compute_type: str
 
 
 @dataclass(slots=True)
@@ -50,7 +41,7 @@ class Models:
         self.listening.close()
 
 
-def create(settings: WhisperSettings) -> WhisperEngine:
+def create(settings: SttSettings) -> WhisperEngine:
     """Returns the engine, not started.
 
     `settings.model` is empty for the embedded model, or the path of a CTranslate2 Whisper folder.
@@ -61,7 +52,7 @@ def create(settings: WhisperSettings) -> WhisperEngine:
 class WhisperEngine:
     """Implements `stt_service.engine.Engine`."""
 
-    def __init__(self, settings: WhisperSettings, *, store: WeightStore | None = None) -> None:
+    def __init__(self, settings: SttSettings, *, store: WeightStore | None = None) -> None:
         """`store` holds the weights; default: the user's."""
         self._settings = settings
         self._store = store
