@@ -22,7 +22,7 @@ from tts_service.engines.hibari_words import align, split_words
         ("He is 5'11\" tall", "He is 5 foot 11 tall"),
         ("open 24/7", "open twenty-four seven"),
         ("2x faster, 3 x 4", "2 times faster, 3 by 4"),
-        ("version v2.0.1", "version version 2 point 0 point 1"),
+        ("version v2.0.1, v1.2.3, 1.2.3", "version 2 point 0 point 1, version 1 point 2 point 3, 1 point 2 point 3"),
         ("write C#", "write C sharp"),
         ("π ≈ 3.14", "pi about 3.14"),
         ("agent 007", "agent 0 0 7"),

@@ -18,7 +18,7 @@ _PERCENT_RANGE = re.compile(r"(?<![\w.,-])(\d+(?:\.\d+)?)\s?[-–]\s?(?=\d+(?:\.
 _FEET = re.compile(r"(?<![\w.])(\d{1,2})['′](\d{1,2})(?:[\"″”]|'')")
 _TIMES = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?[x×](?=\s|$)")
 _BY = re.compile(r"(?<=\d)\s?[x×]\s?(?=\d)")
-_DOTTED = re.compile(r"(?<![\w.,])v?\d+(?:\.\d+){2,}(?![\w])")
+_DOTTED = re.compile(r"(?<![\w.,])(?:(?:version )?v)?\d+(?:\.\d+){2,}(?![\w])", re.IGNORECASE)
 _ALWAYS = re.compile(r"(?<![\w/])24/7(?![\w/])")
 _SHARP = re.compile(r"\b([A-G])#")
 _LONG = re.compile(r"\d(?:[\d,]*\d)?")
@@ -62,9 +62,8 @@ def _address(match: re.Match[str]) -> str:
 
 
 def _dots(match: re.Match[str]) -> str:
-    number = match.group()
-    prefix, digits = ("version ", number[1:]) if number[0] == "v" else ("", number)
-    return prefix + digits.replace(".", " point ")
+    digits = match.group().lstrip("versionVERSION ")
+    return ("" if digits == match.group() else "version ") + digits.replace(".", " point ")
 
 
 def _spelt(match: re.Match[str]) -> str:
