@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 PREDICTION_FRAMES = 3
 """Frames between two predictions: 96 ms."""
-ASK_AT = (4, 16, 31)
-"""Silent frames after which the end-of-turn model is asked: once the VAD pauses, at 0.5 s and at 1 s."""
+ASK_AT = (4, 24)
+"""Silent frames after which the end-of-turn model is asked: once the VAD pauses, and at 0.77 s.
+
+Silence itself makes it think that speech is complete: asked at 0.5 s, it gives most thinking pauses away.
+"""
 # The answer takes about 80 ms; later than this the stream waits for it, so that fast audio gets the same answers.
 _ANSWER_FRAMES = 4
 
