@@ -33,7 +33,7 @@ class ChatSettings(ClientSettings):
     llm: str = Field("127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
     model: str = Field("", description="Model. Unset: the service's default.")
     system: str = Field("", description="System prompt.")
-    temperature: float | None = Field(None, ge=0, description="Sampling temperature; 0 is greedy. Unset: the model's.")
+    temperature: float = Field(0.3, ge=0, description="Sampling temperature; 0 is greedy.")
     max_tokens: int | None = Field(None, ge=1, description="Longest answer, in tokens. Unset: the model's.")
     seed: int | None = Field(None, ge=0, description="For answers that can be repeated.")
 
