@@ -100,7 +100,8 @@ class Mesh:
 
 def choose_base_port() -> int:
     """Returns the usual port if its row of four is free, else the first of four that are."""
-    for port in (DEFAULT_PORT, *range(51_200, 60_000, 10)):
+    candidates: list[int] = [DEFAULT_PORT, *range(51_200, 60_000, 10)]
+    for port in candidates:
         if all(_is_free(port + offset) for offset in range(len(SERVICES))):
             return port
     raise RuntimeError("no four ports in a row are free")

@@ -223,7 +223,7 @@ async def test_chat_answers_one_question(unix_address: str, capsys: pytest.Captu
     ]
     assert first.sampling.HasField("temperature")
     assert (first.sampling.temperature, first.sampling.max_output_tokens, first.sampling.seed) == (0, 9, 1)
-    assert not second.sampling.HasField("temperature")
+    assert not second.sampling.HasField("max_output_tokens")
 
 
 async def test_chat_remembers_and_obeys_commands(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import sys
 from pathlib import Path
 
 import grpc
@@ -253,3 +256,27 @@ async def test_a_service_that_is_down_is_named(
     assert f"{service} at {unix_address} is down" in errors
     assert errors.count("\n") == 1
     assert not (tmp_path / "out.wav").exists()
+
+
+async def test_ctrl_c_ends_it_cleanly(unix_address: str) -> None:
+    interrupted = asyncio.Event()
+
+    async def play(stage: Stage) -> None:
+        await stage.send(events.created())
+        await stage.until(lambda stage: bool(stage.typed))
+        process.send_signal(signal.SIGINT)
+        await stage.until(lambda stage: stage.ended)
+        interrupted.set()
+
+    async with serving(unix_address, Orchestrator(play).add):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "mesh", "talk", "--text", "Hello", "--orchestrator", unix_address, "--start-at", "0"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, errors = await asyncio.wait_for(process.communicate(), 30)
+        await asyncio.wait_for(interrupted.wait(), 5)
+    assert process.returncode == 130
+    assert out.decode().splitlines() == ["You: Hello"]
+    assert errors == b""
