@@ -191,6 +191,8 @@ def _latency_table(answers: list[AnswerTiming]) -> Table:
         title="From the end of your speech",
         caption="heard = first audio (the server's clock) + transport (the way to and from it)",
         box=SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
         title_justify="left",
         caption_justify="left",
     )
