@@ -84,6 +84,14 @@ def test_details_that_are_no_message_do_not_hide_the_error() -> None:
     assert isinstance(from_rpc_error(raw, "tts"), AbortedError)
 
 
+def test_a_call_that_ended_under_a_write_names_the_service_and_not_grpc() -> None:
+    lost = "Internal error from Core"
+    raw = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), lost)
+    error = from_rpc_error(raw, "stt", "127.0.0.1:50051")
+    assert isinstance(error, UnavailableError)
+    assert error.message == "stt service at 127.0.0.1:50051 broke off the call"
+
+
 async def test_a_health_check_of_a_server_without_health_is_down(unix_address: str) -> None:
     async with serving(unix_address, MeshInterceptor()) as channel:
         assert (await check_health(channel, "unmute.stt.v1.SpeechToTextService")).state is HealthState.DOWN
