@@ -1,0 +1,11 @@
+"""Many streams in one batch on one device: slots, admission, and the thread that steps the model.
+
+Nothing here imports torch.
+"""
+
+from mesh.batching.admission import Admission
+from mesh.batching.guard import StepGuard
+from mesh.batching.slots import Lease, SlotTable
+from mesh.batching.thread import Demand, EngineThread, Program
+
+__all__ = ["Admission", "Demand", "EngineThread", "Lease", "Program", "SlotTable", "StepGuard"]
