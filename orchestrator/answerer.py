@@ -1,0 +1,159 @@
+"""A session's mind: asks the language model for answers and lets it read ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, cast
+
+from mesh.errors import MeshError
+from orchestrator.plan import Plan
+from orchestrator.prompts.base import greeting
+from orchestrator.prompts.history import estimate_tokens, trim
+from orchestrator.turns.actions import Cue, StartAnswer
+from orchestrator.turns.events import AnswerCall, AnswerFailed, AnswerFinished, Event, Service
+from orchestrator.turns.items import Message, Role
+from orchestrator.upstreams import AnswerRequest, LlmSession
+from orchestrator.upstreams.calls import is_retryable
+from orchestrator.upstreams.contract import ToolUse
+
+_log = logging.getLogger(__name__)
+
+ANSWER_TOKENS = 256
+"""Room kept for an answer without a limit of its own, in a context of no unusual size."""
+SHORT_ANSWER_TOKENS = 120
+"""The limit of a small model's answer: one that finds no end loops."""
+
+GOODBYE = 'I have been silent for a long time. Say goodbye to me now in one short sentence, and end with "Bye!"'
+RESULT = "The result has come. Tell me about it."
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Answerer:
+    """Performs `StartAnswer`, `StopAnswer` and `PrefillPrefix`."""
+
+    def __init__(
+        self,
+        llm: LlmSession,
+        feed: Callable[[Event], None],
+        spawn: Spawn,
+        failed: Callable[[Service], None],
+        succeeded: Callable[[Service], None],
+    ) -> None:
+        """Works for one session.
+
+        Args:
+            llm: the exchange with the model.
+            feed: takes events.
+            spawn: starts a task of the session.
+            failed: is told that the service failed.
+            succeeded: is told that it works.
+        """
+        self._llm = llm
+        self._feed = feed
+        self._spawn = spawn
+        self._failed = failed
+        self._succeeded = succeeded
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._call_ids: set[str] = set()
+        self._prefilled: tuple[Message, ...] = ()
+
+    def start(self, action: StartAnswer, plan: Plan) -> None:
+        """Asks for an answer."""
+        self._prefilled = ()
+        request = make_request(action, plan)
+        task = self._spawn(self._answer(request))
+        self._tasks[action.answer_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(action.answer_id, None))
+
+    def stop(self, answer_id: str) -> None:
+        """The answer is not wanted any more."""
+        task = self._tasks.pop(answer_id, None)
+        if task is not None:
+            task.cancel()
+
+    def prefill(self, messages: tuple[Message, ...], plan: Plan) -> None:
+        """Lets the model read what an answer will begin with."""
+        prefix = compose(messages, Cue.NONE, plan.prompt, plan)
+        if self._tasks or prefix == self._prefilled:
+            return
+        self._prefilled = prefix
+        self._llm.prefill(prefix, plan.definitions)
+
+    async def _answer(self, request: AnswerRequest) -> None:
+        answer_id = request.answer_id
+        try:
+            async with aclosing(cast("Any", self._llm.answer(request))) as answer:
+                async for event in answer:
+                    if isinstance(event, AnswerCall):
+                        event = replace(event, call_id=self._unique(event.call_id))
+                    if isinstance(event, AnswerFinished):
+                        self._succeeded(Service.LLM)
+                    self._feed(event)
+        except MeshError as error:
+            _log.warning("an answer failed: %s", error.message)
+            self._fail(answer_id, error.message, retryable=is_retryable(error))
+        except Exception:  # noqa: BLE001 - whatever a broken service sends must not end the conversation
+            _log.exception("an answer failed")
+            self._fail(answer_id, "llm service sent something that cannot be read", retryable=True)
+
+    def _fail(self, answer_id: str, message: str, *, retryable: bool) -> None:
+        self._tasks.pop(answer_id, None)
+        self._feed(AnswerFailed(answer_id, message, retryable))
+        if retryable:
+            self._failed(Service.LLM)
+
+    def _unique(self, call_id: str) -> str:
+        """Models number the calls of each answer anew; in a session every id is used once."""
+        wanted = call_id or "call"
+        unique, count = wanted, 1
+        while unique in self._call_ids or not unique:
+            count += 1
+            unique = f"{wanted}_{count}"
+        self._call_ids.add(unique)
+        return unique
+
+
+def make_request(action: StartAnswer, plan: Plan) -> AnswerRequest:
+    """What the model is asked."""
+    options = action.options
+    limit = options.max_output_tokens or plan.max_output_tokens or (SHORT_ANSWER_TOKENS if plan.compact else None)
+    use = plan.tool_use
+    if use in (ToolUse.REQUIRED, ToolUse.NAMED) and action.messages and action.messages[-1].role is Role.TOOL:
+        # The call that was demanded has been made; to demand it again would never end.
+        use = ToolUse.AUTO
+    return AnswerRequest(
+        answer_id=action.answer_id,
+        messages=compose(action.messages, action.cue, options.instructions or plan.prompt, plan, limit),
+        tools=plan.definitions,
+        tool_use=use,
+        tool_name=plan.tool_name if use is ToolUse.NAMED else "",
+        max_output_tokens=limit,
+        fresh=action.attempt > 1,
+    )
+
+
+def compose(
+    messages: tuple[Message, ...], cue: Cue, prompt: str, plan: Plan, max_output_tokens: int | None = None
+) -> tuple[Message, ...]:
+    """The system prompt and as much of the conversation as fits, ending with what the model is to answer."""
+    said = list(messages)
+    match cue:
+        case Cue.GREETING if not said:
+            said.append(Message(Role.USER, greeting(plan.language_code)))
+        case Cue.GOODBYE:
+            if said and said[-1].role is Role.USER:
+                said.pop()
+            said.append(Message(Role.USER, GOODBYE))
+        case Cue.TOOL_RESULT if said and said[-1].role is Role.ASSISTANT:
+            said.append(Message(Role.USER, RESULT))
+        case _:
+            pass
+    context = plan.services.llm.context_tokens
+    tools = sum(estimate_tokens(one.name + one.description + one.parameters_json_schema) for one in plan.definitions)
+    room = min(max_output_tokens or ANSWER_TOKENS, context // 2)
+    return trim((Message(Role.SYSTEM, prompt), *said), context, room + tools)

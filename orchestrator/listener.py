@@ -1,0 +1,147 @@
+"""A session's ear: keeps a transcription open, and opens it anew when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from mesh.audio import Format
+from mesh.errors import MeshError
+from orchestrator.turns.events import Event, Service, ServiceFailed, ServiceRecovered
+from orchestrator.upstreams import SttConfig, SttStream, Upstreams
+
+_log = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.2
+LAST_DELAY = 2.0
+STEADY_SECONDS = 5.0
+"""A stream that held this long was no failed attempt: the next one is made at once."""
+
+Feed = Callable[[Event], None]
+
+
+class Listener:
+    """Sends the microphone's audio to speech to text and feeds what is heard."""
+
+    def __init__(self, upstreams: Upstreams, audio_format: Format, language_codes: tuple[str, ...], feed: Feed) -> None:
+        self._upstreams = upstreams
+        self._format = audio_format
+        self._languages = language_codes
+        self._feed = feed
+        self._stream: SttStream | None = None
+        self._streams = 0
+        self._position = 0
+        self._broken: asyncio.Event = asyncio.Event()
+        self._fault = ""
+
+    async def open(self) -> None:
+        """Opens the first transcription.
+
+        Raises:
+            MeshError: speech to text is down, full or refuses the settings.
+        """
+        await self._open()
+
+    def send(self, data: bytes, first_sample: int, position: int) -> None:
+        """Passes audio on; while there is no transcription it is lost.
+
+        Args:
+            data: the audio, in the session's input format.
+            first_sample: where it begins on the input clock.
+            position: where it ends.
+        """
+        self._position = position
+        self._try(lambda stream: stream.send(data, first_sample))
+
+    def flush(self, flush_id: int) -> None:
+        """Asks for the last words."""
+        self._try(lambda stream: stream.flush(flush_id))
+
+    def reset(self) -> None:
+        """Drops the open segment."""
+        self._try(lambda stream: stream.reset())
+
+    async def run(self) -> None:
+        """Feeds what is heard until it is cancelled."""
+        delay = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                fault = await self._listen()
+            finally:
+                await self.close()
+            if loop.time() - began > STEADY_SECONDS:
+                delay = 0.0
+            _log.warning("speech to text is lost: %s", fault)
+            self._feed(ServiceFailed(Service.STT, fault))
+            delay = await self._reopen(delay)
+            self._feed(ServiceRecovered(Service.STT))
+
+    async def close(self) -> None:
+        """Frees the slot."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+
+    async def _listen(self) -> str:
+        """Feeds events until the stream breaks; returns why."""
+        stream = self._stream
+        if stream is None:
+            return "there is no stream"
+        reading = asyncio.create_task(self._read(stream), name="stt-events")
+        failing = asyncio.create_task(self._broken.wait(), name="stt-send")
+        try:
+            await asyncio.wait((reading, failing), return_when=asyncio.FIRST_COMPLETED)
+            return self._fault if self._broken.is_set() else reading.result()
+        finally:
+            failing.cancel()
+            reading.cancel()
+            await asyncio.wait((reading, failing))
+
+    async def _read(self, stream: SttStream) -> str:
+        try:
+            async for event in stream.events():
+                self._feed(event)
+        except MeshError as error:
+            return error.message
+        except Exception:  # noqa: BLE001 - whatever a broken service sends must not end the conversation
+            _log.exception("what speech to text sent cannot be read")
+            return "stt service sent something that cannot be read"
+        return "stt service ended the transcription"
+
+    async def _reopen(self, delay: float) -> float:
+        while True:
+            await asyncio.sleep(delay)
+            delay = min(LAST_DELAY, max(FIRST_DELAY, 2 * delay))
+            try:
+                await self._open()
+            except MeshError as error:
+                _log.debug("speech to text is still away: %s", error.message)
+            else:
+                return delay
+
+    async def _open(self) -> None:
+        self._streams += 1
+        self._broken.clear()
+        config = SttConfig(
+            format=self._format,
+            language_codes=self._languages,
+            first_sample=self._position,
+            name=f"{self._streams}/",
+        )
+        stream = await self._upstreams.open_stt(config)
+        if self._position != config.first_sample:
+            # Audio that came meanwhile is a gap of the new stream: its clock is right all the same.
+            _log.debug("%d samples were lost while speech to text was opened", self._position - config.first_sample)
+        self._stream = stream
+
+    def _try(self, use: Callable[[SttStream], None]) -> None:
+        if self._stream is None or self._broken.is_set():
+            return
+        try:
+            use(self._stream)
+        except MeshError as error:
+            self._fault = error.message
+            self._broken.set()

@@ -1,0 +1,156 @@
+"""The conversation service: admission, and one session for each call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import grpc
+
+from mesh.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from mesh.names import HEALTH_NAMES
+from orchestrator.characters import Character, Characters, choose_voice, find_file
+from orchestrator.feeds import Feeds
+from orchestrator.plan import Environment
+from orchestrator.session import Session
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.tools import load_tool_box
+from orchestrator.upstreams import Upstreams, Voice
+from orchestrator.upstreams.services import GrpcUpstreams
+from unmute.conversation.v1 import conversation_pb2 as pb
+from unmute.conversation.v1 import conversation_pb2_grpc
+
+_log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0
+PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+ConverseContext = grpc.aio.ServicerContext[pb.ConverseRequest, pb.ConverseResponse]
+ListContext = grpc.aio.ServicerContext[pb.ListCharactersRequest, pb.ListCharactersResponse]
+
+
+class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
+    """A `mesh.service.Service` that holds conversations."""
+
+    name = "orchestrator"
+    health_names: tuple[str, ...] = (HEALTH_NAMES["orchestrator"],)
+
+    def __init__(self, settings: OrchestratorSettings, upstreams: Upstreams | None = None) -> None:
+        """Reads the characters and the tools.
+
+        Args:
+            settings: of the service.
+            upstreams: the model services; None: over gRPC, at the addresses of the settings.
+
+        Raises:
+            MeshError: the file of characters or the tools are wrong; names file, line and field.
+        """
+        self._settings = settings
+        self._environment = Environment(
+            settings=settings,
+            characters=Characters(find_file(settings.voices)),
+            tools=load_tool_box(settings.tools, settings.tool_servers),
+            feeds=Feeds(),
+        )
+        self._given = upstreams
+        self._upstreams: Upstreams
+        self._own: GrpcUpstreams | None = None
+        self._sessions: set[Session] = set()
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer to `server`."""
+        conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self, server)
+
+    async def start(self) -> None:
+        """Makes the channels. A model service that is down shows when a conversation needs it, not here."""
+        if self._given is not None:
+            self._upstreams = self._given
+            return
+        settings = self._settings
+        self._own = GrpcUpstreams(
+            stt=settings.stt,
+            llm=settings.llm,
+            tts=settings.tts,
+            token=settings.auth_token.get_secret_value() if settings.auth_token else "",
+            timeout=settings.service_timeout,
+        )
+        self._upstreams = self._own
+
+    async def drain(self) -> None:
+        """Tells every client that the server stops; returns when the conversations are over."""
+        self._draining = True
+        for session in tuple(self._sessions):
+            session.drain()
+        await self._empty.wait()
+
+    async def close(self) -> None:
+        """Ends the connections to the model services and the tool servers."""
+        await self._environment.tools.close()
+        if self._own is not None:
+            await self._own.close()
+
+    async def Converse(  # type: ignore[override]  # noqa: N802 - grpc.aio takes coroutines too
+        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: ConverseContext
+    ) -> None:
+        """Holds one conversation."""
+        if self._draining:
+            raise UnavailableError("the orchestrator is shutting down", reason="DRAINING")
+        if len(self._sessions) >= self._settings.max_sessions:
+            raise ResourceExhaustedError(
+                f"all {self._settings.max_sessions} conversations are taken", retry_delay=RETRY_SECONDS
+            )
+        session = Session(self._environment, self._upstreams, context.write)
+        self._sessions.add(session)
+        self._empty.clear()
+        _log.info("%s begins, %d of %d", session.id, len(self._sessions), self._settings.max_sessions)
+        try:
+            await session.run(aiter(request_iterator))
+        finally:
+            self._sessions.discard(session)
+            _log.info("%s is over", session.id)
+            if not self._sessions:
+                self._empty.set()
+
+    async def ListCharacters(  # noqa: N802
+        self, request: pb.ListCharactersRequest, context: ListContext
+    ) -> pb.ListCharactersResponse:
+        """Lists the characters of the file as it is now."""
+        if request.page_size < 0:
+            raise InvalidArgumentError("page_size", "must not be negative")
+        start = 0
+        if request.page_token:
+            if not request.page_token.isascii() or not request.page_token.isdigit():
+                raise InvalidArgumentError("page_token", "is none that this server gave")
+            start = int(request.page_token[:9])
+        characters = self._environment.characters.current()
+        size = min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
+        voices = await self._voices()
+        shown = [_to_proto(character, voices) for character in characters[start : start + size]]
+        following = str(start + size) if start + size < len(characters) else ""
+        return pb.ListCharactersResponse(characters=shown, next_page_token=following)
+
+    async def _voices(self) -> tuple[Voice, ...]:
+        """Voices of the service; none while it is away: the characters are listed all the same."""
+        try:
+            return (await self._upstreams.describe()).voices
+        except UnavailableError:
+            return ()
+
+
+def _to_proto(character: Character, voices: tuple[Voice, ...]) -> pb.Character:
+    choice = choose_voice(character, [(voice.model, voice.id, voice.language_codes) for voice in voices])
+    voice_id = choice.voice_id or next(iter(character.voice.values()), "")
+    attribution = next((voice.attribution for voice in voices if voice.id == voice_id), "")
+    preset = pb.Preset(character_id=character.id)
+    return pb.Character(
+        id=character.id,
+        display_name=character.name,
+        voice_id=voice_id,
+        instructions=pb.Instructions(preset=preset, language_code=character.language),
+        attribution=character.attribution or attribution,
+    )

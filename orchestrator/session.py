@@ -1,0 +1,330 @@
+"""The shell of one conversation: feeds the pure core with events and performs the actions it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from mesh.audio import Decoder
+from mesh.errors import (
+    DeadlineExceededError,
+    InvalidArgumentError,
+    MeshError,
+    UnavailableError,
+)
+from orchestrator.answerer import Answerer
+from orchestrator.listener import Listener
+from orchestrator.outbox import Outbox, Write
+from orchestrator.plan import Environment, Plan, Planner
+from orchestrator.requests import read_request
+from orchestrator.speaker import Speaker
+from orchestrator.tools import ToolError
+from orchestrator.turns import actions, events
+from orchestrator.turns.actions import Action, CloseStatus
+from orchestrator.turns.events import Event, Service
+from orchestrator.turns.reducer import reduce
+from orchestrator.turns.state import State
+from orchestrator.upstreams import LlmSession, Upstreams
+from orchestrator.wire import Wire, error_event
+from unmute.conversation.v1 import conversation_pb2 as pb
+
+_log = logging.getLogger(__name__)
+
+FIRST_RECHECK = 0.5
+LAST_RECHECK = 5.0
+
+
+class Session:
+    """One Converse call."""
+
+    def __init__(self, environment: Environment, upstreams: Upstreams, write: Write) -> None:
+        """Prepares a conversation; `run` holds it.
+
+        Args:
+            environment: what all sessions share.
+            upstreams: the services.
+            write: sends the client a message.
+        """
+        self.id = f"sess_{uuid.uuid4().hex}"
+        self._environment = environment
+        self._settings = environment.settings
+        self._upstreams = upstreams
+        self._write = write
+        self._outbox = Outbox(self._settings.slow_client_seconds)
+        self._wire = Wire()
+        self._state = State()
+        self._pending: deque[Event] = deque()
+        self._reducing = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tools: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[Service, int] = {}
+        self._watched: set[Service] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
+        self._draining = False
+        self._cause = ""
+        self._touched = 0.0
+        self._open_input = True
+
+    # ------------------------------------------------------------ life
+
+    async def run(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
+        """Holds the conversation until it ends.
+
+        Raises:
+            MeshError: it could not begin, or was ended by a fault, a limit or a drain.
+        """
+        self._loop = asyncio.get_running_loop()
+        first = await self._first(requests)
+        services = await self._upstreams.describe()
+        self._planner = Planner(self._environment, services, self._settings.seed)
+        self._plan = await self._planner.first(first.session_update.session)
+        layout = self._plan.input_format
+        self._decoder = Decoder(layout, layout.sample_rate, "input_audio")
+        self._listener = Listener(self._upstreams, layout, self._plan.stt_language_codes, self._feed)
+        llm: LlmSession | None = None
+        try:
+            await self._listener.open()
+            llm = self._upstreams.open_llm()
+            await self._converse(requests, llm, first)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            await self._listener.close()
+            if llm is not None:
+                await llm.close()
+
+    def drain(self) -> None:
+        """Tells the client that the server is to stop."""
+        self._draining = True
+        if self._started:
+            self._feed(events.Draining())
+
+    async def _first(self, requests: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest:
+        try:
+            async with asyncio.timeout(self._settings.setup_timeout):
+                request = await anext(requests)
+        except StopAsyncIteration:
+            raise InvalidArgumentError("session_update", "must be the first message; there was none") from None
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"no first message within {self._settings.setup_timeout:g} s", reason="SESSION_IDLE"
+            ) from None
+        if request.WhichOneof("event") != "session_update":
+            raise InvalidArgumentError("session_update", "must be the first message")
+        return request
+
+    async def _converse(
+        self, requests: AsyncIterator[pb.ConverseRequest], llm: LlmSession, first: pb.ConverseRequest
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._answerer = Answerer(llm, self._feed, self._spawn, self._service_failed, self._service_works)
+            self._speaker = Speaker(
+                self._upstreams, self._outbox, self._feed, self._spawn, self._service_failed, self._service_works
+            )
+            self._adopt(self._plan)
+            created = pb.SessionCreated(
+                session_id=self.id, conversation_id=self.id.replace("sess_", "conv_"), session=self._plan.proto
+            )
+            self._outbox.send(pb.ConverseResponse(session_created=created), first.event_id)
+            self._touched = self._loop.time()
+            self._started = True
+            self._feed(events.SessionStarted(self._plan.config))
+            if self._draining:
+                self._feed(events.Draining())
+            self._spawn(self._listener.run())
+            self._spawn(self._read(requests))
+            self._spawn(self._limit())
+            await self._outbox.run(self._write)
+            for task in self._tasks:
+                task.cancel()
+
+    async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
+        async for request in requests:
+            self._touched = self._loop.time()
+            try:
+                await self._take(request)
+            except MeshError as error:
+                bad_audio = request.HasField("input_audio")
+                message = error_event(error, pb.ERROR_REASON_BAD_AUDIO if bad_audio else None)
+                self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
+        self._open_input = False
+        self._feed(events.InputEnded())
+
+    async def _take(self, request: pb.ConverseRequest) -> None:
+        match request.WhichOneof("event"):
+            case "input_audio":
+                before = self._decoder.position
+                self._decoder.decode(request.input_audio)
+                position = self._decoder.position
+                count = len(request.input_audio.data) // self._plan.input_format.frame_bytes
+                self._feed(events.AudioReceived(position / self._plan.input_format.sample_rate))
+                if position > before:
+                    self._listener.send(request.input_audio.data, position - count, position)
+            case "session_update":
+                plan = await self._planner.changed(self._plan, request.session_update.session)
+                self._adopt(plan)
+                self._feed_request(events.SessionChanged(plan.config), request)
+            case _:
+                self._feed_request(await read_request(request, self._plan, self._planner), request)
+
+    def _feed_request(self, event: Event, request: pb.ConverseRequest) -> None:
+        """What the core emits at once for it was caused by it."""
+        self._cause = request.event_id
+        try:
+            self._feed(event)
+        finally:
+            self._cause = ""
+
+    def _adopt(self, plan: Plan) -> None:
+        self._plan = plan
+        self._wire.config = plan.proto
+        self._wire.voice_id = plan.voice.id
+        self._wire.labels |= {name: tool.label for name, tool in plan.server_tools.items()}
+
+    async def _limit(self) -> None:
+        """Ends a session that is idle or too old."""
+        born = self._loop.time()
+        while True:
+            now = self._loop.time()
+            idle_until = self._touched + self._settings.idle_timeout if self._open_input else float("inf")
+            old_at = born + self._settings.max_session_seconds
+            if now >= old_at:
+                raise DeadlineExceededError(
+                    f"the conversation has lasted {self._settings.max_session_seconds:g} s", reason="RATE_LIMITED"
+                )
+            if now >= idle_until:
+                raise DeadlineExceededError(f"no message for {self._settings.idle_timeout:g} s", reason="SESSION_IDLE")
+            await asyncio.sleep(min(idle_until, old_at) - now)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ------------------------------------------------------------ the core
+
+    def _feed(self, event: Event) -> None:
+        """Gives the core an event and performs what it asks for; events that this causes come after."""
+        self._pending.append(event)
+        if self._reducing:
+            return
+        self._reducing = True
+        try:
+            while self._pending:
+                self._state, todo = reduce(self._state, self._pending.popleft(), self._loop.time())
+                for action in todo:
+                    self._perform(action)
+        except Exception as error:  # noqa: BLE001 - a callback of the loop has nobody above it to end the session
+            _log.exception("the conversation's core failed")
+            self._outbox.fail(error)
+        finally:
+            self._reducing = False
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case actions.Emit():
+                self._outbox.send(self._wire.event(action.event), action.caused_by_event_id or self._cause)
+            case actions.SendAudio():
+                self._speaker.send(action)
+            case actions.SetTimer():
+                self._set_timer(action)
+            case actions.CancelTimer():
+                self._cancel_timer(action.timer_id)
+            case actions.FlushStt():
+                self._listener.flush(action.flush_id)
+            case actions.ResetStt():
+                self._listener.reset()
+            case actions.StartAnswer():
+                self._answerer.start(action, self._plan)
+            case actions.StopAnswer():
+                self._answerer.stop(action.answer_id)
+            case actions.PrefillPrefix():
+                self._answerer.prefill(action.messages, self._plan)
+            case actions.OpenSpeech():
+                self._speaker.open(action, self._plan)
+            case actions.Speak():
+                self._speaker.speak(action.speech_id, action.text)
+            case actions.FinishSpeech():
+                self._speaker.finish(action.speech_id)
+            case actions.StopSpeech():
+                self._speaker.stop(action.speech_id)
+            case actions.RunTool():
+                self._tools[action.call_id] = self._spawn(self._run_tool(action))
+            case actions.CancelTool():
+                if (task := self._tools.pop(action.call_id, None)) is not None:
+                    task.cancel()
+            case actions.CloseSession():
+                self._close(action.status)
+
+    def _close(self, status: CloseStatus) -> None:
+        failure: MeshError | None = None
+        if status is CloseStatus.DRAINING:
+            failure = UnavailableError("the server is shutting down", reason="DRAINING")
+        self._outbox.end(failure)
+
+    def _set_timer(self, action: actions.SetTimer) -> None:
+        self._cancel_timer(action.timer_id)
+        self._timers[action.timer_id] = self._loop.call_at(action.at, self._fire, action.timer_id)
+
+    def _cancel_timer(self, timer_id: str) -> None:
+        if (timer := self._timers.pop(timer_id, None)) is not None:
+            timer.cancel()
+
+    def _fire(self, timer_id: str) -> None:
+        self._timers.pop(timer_id, None)
+        self._feed(events.TimerFired(timer_id))
+
+    async def _run_tool(self, action: actions.RunTool) -> None:
+        try:
+            tool = self._plan.server_tools.get(action.name)
+            if tool is None:
+                raise ToolError(f"there is no function {action.name}")
+            output = await tool.run(action.arguments_json)
+        except MeshError as error:
+            self._feed(events.ToolFailed(action.call_id, error.message))
+        else:
+            self._feed(events.ToolFinished(action.call_id, output))
+        finally:
+            self._tools.pop(action.call_id, None)
+
+    # ------------------------------------------------------------ services that come back
+
+    def _service_failed(self, service: Service) -> None:
+        """Looks, less and less often, whether the service is back, and tells the core."""
+        self._failures[service] = self._failures.get(service, 0) + 1
+        if service not in self._watched:
+            self._watched.add(service)
+            self._spawn(self._watch(service))
+
+    def _service_works(self, service: Service) -> None:
+        self._failures.pop(service, None)
+
+    async def _watch(self, service: Service) -> None:
+        try:
+            await asyncio.sleep(min(LAST_RECHECK, FIRST_RECHECK * 2 ** (self._failures.get(service, 1) - 1)))
+            await self._upstreams.wait_until_back(service)
+        finally:
+            self._watched.discard(service)
+        self._feed(events.ServiceRecovered(service))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that says most of what ended the session."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((leaf for leaf in leaves if isinstance(leaf, MeshError)), leaves[0])

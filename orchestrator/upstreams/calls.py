@@ -1,0 +1,121 @@
+"""A bidirectional gRPC call whose sending never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from mesh.channels import from_rpc_error
+from mesh.errors import DeadlineExceededError, MeshError, UnavailableError
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+CLOSE_SECONDS = 1.0
+
+
+class BidiCall(Generic[RequestT, ResponseT]):
+    """One call: an outbox that gRPC empties, and responses with errors of the mesh."""
+
+    def __init__(self, method: Any, service: str, address: str, *, max_unsent: int = 1024) -> None:
+        """Begins the call.
+
+        Args:
+            method: the stub's method.
+            service: short name of the service, for errors.
+            address: where it is, for errors.
+            max_unsent: messages that may wait to be sent before the service counts as too slow.
+        """
+        self.service = service
+        self._address = address
+        self._closed = False
+        self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
+        self._call: Any = method(self._requests(), wait_for_ready=False)
+
+    def send(self, request: RequestT) -> None:
+        """Puts a message in the outbox.
+
+        Raises:
+            UnavailableError: the service takes nothing any more.
+        """
+        self._put(request)
+
+    def end(self) -> None:
+        """Half-closes after what was sent."""
+        self._put(None)
+
+    async def first(self, timeout: float) -> ResponseT:
+        """The first response.
+
+        Raises:
+            MeshError: none came within `timeout` seconds.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                # Not through `responses`: gRPC goes on with the same iterator, ours would be left open.
+                response: ResponseT = await anext(aiter(self._call))
+                return response
+        except TimeoutError:
+            raise UnavailableError(
+                f"{self.service} service did not answer within {timeout:g} s", reason=self._reason
+            ) from None
+        except StopAsyncIteration:
+            raise self.broken("ended the call at once") from None
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+
+    async def responses(self) -> AsyncIterator[ResponseT]:
+        """Responses until the service ends the call. Raises MeshError if it fails."""
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        except asyncio.CancelledError:
+            # Closing the call raises this too, in a reader whose own task nobody cancels.
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise self.broken("was left") from None
+            raise
+
+    async def close(self) -> None:
+        """Cancels the call and waits briefly until it is over. May be called twice."""
+        self._closed = True
+        self._call.cancel()
+        # gRPC ends its reader of the outbox only if the call was not over before the cancel.
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+        self._outbox.put_nowait(None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._call.code()
+
+    def broken(self, what: str) -> UnavailableError:
+        """The error for a service that breaks the contract."""
+        return UnavailableError(f"{self.service} service {what}", reason=self._reason)
+
+    @property
+    def _reason(self) -> str:
+        return f"{self.service.upper()}_UNAVAILABLE"
+
+    def _put(self, request: RequestT | None) -> None:
+        try:
+            self._outbox.put_nowait(request)
+        except asyncio.QueueFull:
+            raise self.broken("does not keep up") from None
+
+    def _error(self, error: grpc.aio.AioRpcError) -> MeshError:
+        return from_rpc_error(error, self.service, self._address)
+
+    async def _requests(self) -> AsyncIterator[RequestT]:
+        while (request := await self._outbox.get()) is not None:
+            yield request
+
+
+def is_retryable(error: MeshError) -> bool:
+    """Another replica, or a later try, may succeed."""
+    return isinstance(error, UnavailableError | DeadlineExceededError) or error.reason in ("AT_CAPACITY", "INTERNAL")
