@@ -1,6 +1,7 @@
 # `make help` lists the targets. Needs make and Python 3.11 or later with its venv module.
 
 VENV := .venv
+KYUTAI := .venv-kyutai
 BIN := $(VENV)/bin
 # Asked to run, not only to exist: a version manager's shim may stand for a version that is not there.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -14,10 +15,10 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test lint format bench clean FORCE
+.PHONY: help run setup setup-dev setup-kyutai test test-kyutai lint format bench clean FORCE
 
 help: ## Lists the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## Sets everything up and starts the whole mesh (ARGS="..." for flags of `unmute up`).
 	@exec $(BIN)/unmute up $(ARGS)
@@ -43,10 +44,27 @@ $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[embedded]' --group dev
 	@touch $(VENV)/.installed $@
 
+# An environment of its own: whoever runs the mesh without a GPU is spared torch.
+setup-kyutai: $(KYUTAI)/.installed ## Makes .venv-kyutai with the mesh, torch and moshi, for Kyutai's models on a GPU.
+
+$(KYUTAI)/bin/python: | $(BIN)/python
+	$(BIN)/python -m venv $(KYUTAI)
+	$(KYUTAI)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+# moshi asks for older torch, numpy, safetensors and huggingface-hub than the rest has, but runs with these; its other
+# dependencies are for its own server and client.
+$(KYUTAI)/.installed: $(INPUTS) | $(KYUTAI)/bin/python
+	$(KYUTAI)/bin/python -m pip install --editable '.[embedded,kyutai]' --group test
+	$(KYUTAI)/bin/python -m pip install --no-deps moshi==0.2.13
+	@touch $@
+
 FORCE:
 
-test: lint ## Runs the linters, the type checker and the tests (ARGS="..." for flags of pytest).
+test: lint test-kyutai ## Runs the linters, the type checker and the tests (ARGS="..." for flags of pytest).
 	$(BIN)/python -m pytest $(ARGS)
+
+test-kyutai: setup-kyutai ## Runs the tests of the engines on Kyutai's models, with tiny ones on the CPU.
+	$(KYUTAI)/bin/python -m pytest tests/kyutai
 
 lint: setup-dev ## Runs the linters and the type checker.
 	$(BIN)/ruff check .
@@ -64,5 +82,5 @@ bench: setup-dev ## Measures the mesh with the embedded engines (ARGS="..." for 
 	$(BIN)/python bench/embedded.py $(ARGS)
 
 clean: ## Removes everything that was built here; the fetched weights stay in their cache.
-	rm -rf $(VENV) unmute dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(KYUTAI) unmute dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
