@@ -72,7 +72,9 @@ def _lead(step: Step) -> float:
 def _grant(step: Step, response: Response) -> None:
     now = step.now
     played = position(response, now)
-    until = min(response.made, played + _lead(step))
+    until = played + _lead(step)
+    if until > response.made - EPSILON:
+        until = response.made
     more = until - response.granted
     if more < EPSILON or (more < step.settings.pacing_step - EPSILON and until < response.made):
         return

@@ -32,6 +32,8 @@ def on_changed(step: Step, event: SessionChanged) -> None:
     step.state.prefilled = -1
     step.cancel_timer(silence.TIMER)
     step.emit(client.SessionUpdated(event.config))
+    if step.state.turn is not None:
+        listening.arm_silence(step, step.state.turn)
 
 
 def on_activity_started(step: Step) -> None:
