@@ -20,8 +20,9 @@ from llm_service.engine import (
     Tool,
     Usage,
 )
+from llm_service.engines.chat import Body
 from llm_service.engines.llama_cpp_chunks import Reader, failure
-from llm_service.engines.llama_cpp_prompt import Body, Defaults, to_generation, to_prefill
+from llm_service.engines.llama_cpp_prompt import Defaults, to_generation, to_prefill
 from llm_service.engines.llama_cpp_server import Completion, LlamaServer
 from llm_service.engines.llama_cpp_slots import Prompt, Slot, Slots, Work
 from llm_service.settings import LlmSettings
@@ -32,6 +33,10 @@ from mesh.weights import State, WeightStore
 _log = logging.getLogger(__name__)
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
+_DEFAULT_SLOTS = 4
+# Small models wander at more heat and loop at less.
+_DEFAULT_TEMPERATURE = 0.2
+_DEFAULT_OUTPUT_TOKENS = 512
 
 # llama.cpp says something at every token and every piece of prompt; after this long without a word it is stuck.
 _STALL_SECONDS = 30.0
@@ -51,18 +56,22 @@ class LlamaCppEngine:
         self._closed = False
         self._native_tools = False
         self._sessions: set[LlamaCppSession] = set()
-        self._slots = Slots(settings.slots)
+        self._slots = Slots(settings.slots or _DEFAULT_SLOTS)
         self._working: dict[Slot, Completion] = {}
-        self.defaults = Defaults(settings.temperature, settings.repeat_penalty, settings.max_output_tokens)
+        self.defaults = Defaults(
+            _DEFAULT_TEMPERATURE if settings.temperature is None else settings.temperature,
+            settings.repeat_penalty,
+            settings.max_output_tokens or _DEFAULT_OUTPUT_TOKENS,
+        )
         name, licence = _DEFAULT_MODEL, SMOLLM2_135M_INSTRUCT.licence
         if settings.model is not None:
-            name, licence = settings.model.stem, ""
+            name, licence = Path(settings.model).stem, ""
         self._model = Model(name, settings.context_tokens, tools=False, licence=licence)
 
     @property
     def capabilities(self) -> Capabilities:
         """The one model; whether it calls functions is known once its chat template has been read."""
-        return Capabilities((self._model,), self._settings.slots, prefix_cache=True, json_schema=True)
+        return Capabilities((self._model,), self._slots.count, prefix_cache=True, json_schema=True)
 
     @property
     def used_slots(self) -> int:
@@ -90,8 +99,10 @@ class LlamaCppEngine:
 
     def _load(self) -> LlamaServer:
         settings = self._settings
-        path = settings.model.expanduser() if settings.model is not None else _fetch()
-        return LlamaServer(path, context_tokens=settings.context_tokens, slots=settings.slots, threads=settings.threads)
+        path = Path(settings.model).expanduser() if settings.model is not None else _fetch()
+        return LlamaServer(
+            path, context_tokens=settings.context_tokens, slots=self._slots.count, threads=settings.threads
+        )
 
     async def open(self) -> Session:
         """Begins an exchange. Raises UnavailableError when the engine is not running."""

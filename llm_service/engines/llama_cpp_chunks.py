@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_service.engine import Event, Finished, FinishReason, Request, TextDelta, ToolCallDelta, Usage
+from llm_service.engines.text import CodePoints
 from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
 
 _REASONS = {
@@ -14,25 +15,6 @@ _REASONS = {
     "tool_calls": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-_HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
-
-
-class CodePoints:
-    """Joins halves of code points that JSON has cut apart, so that every piece is whole."""
-
-    def __init__(self) -> None:
-        self._half = ""
-
-    def push(self, piece: str) -> str:
-        """Returns what is whole of all pieces so far and has not been returned yet."""
-        text = self._half + piece
-        self._half = text[-1] if text and ord(text[-1]) in _HIGH else ""
-        return _joined(text[: len(text) - len(self._half)])
-
-    def flush(self) -> str:
-        """Returns what is left: nothing, or a replacement for half a code point."""
-        left, self._half = self._half, ""
-        return _joined(left)
 
 
 class Reader:
@@ -119,9 +101,3 @@ def _first_line(message: str) -> str:
 def _to_usage(timings: dict[str, Any]) -> Usage:
     cached = int(timings.get("cache_n", 0))
     return Usage(cached + int(timings.get("prompt_n", 0)), cached, int(timings.get("predicted_n", 0)))
-
-
-def _joined(text: str) -> str:
-    if not any(ord(char) in _HIGH or ord(char) in _LOW for char in text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

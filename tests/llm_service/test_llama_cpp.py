@@ -106,7 +106,7 @@ async def test_a_bad_model_file_is_a_clear_error(content: bytes | None, tmp_path
     path = tmp_path / "model.gguf"
     if content is not None:
         path.write_bytes(content)
-    engine = create(LlmSettings(model=path))
+    engine = create(LlmSettings(model=str(path)))
     with pytest.raises(UnavailableError, match=r"model\.gguf"):
         await engine.start()
     await engine.close()

@@ -22,9 +22,11 @@ from llm_service.engine import (
     ToolChoice,
     Usage,
 )
-from llm_service.engines.llama_cpp_chunks import CodePoints, Reader, failure
-from llm_service.engines.llama_cpp_prompt import Defaults, to_chat, to_generation, to_prefill
+from llm_service.engines.chat import to_chat
+from llm_service.engines.llama_cpp_chunks import Reader, failure
+from llm_service.engines.llama_cpp_prompt import Defaults, to_generation, to_prefill
 from llm_service.engines.llama_cpp_slots import Prompt, Slots, Work
+from llm_service.engines.text import CodePoints
 from mesh.errors import InvalidArgumentError, UnavailableError
 
 DEFAULTS = Defaults(0.2, 1.05, 512)
