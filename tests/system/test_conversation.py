@@ -13,39 +13,32 @@ from tests.system.mesh import ROOT, Mesh, word_errors, words
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 QUESTION = ROOT / "docs" / "question.wav"
-QUESTION_TEXT = "What is the capital of France?"
-TOPIC = {"france", "french", "paris", "capital", "city", "country"}
+SECOND_QUESTION = ROOT / "tests" / "data" / "sky.wav"
+QUESTION_TEXT = "How do bees make honey?"
+TOPIC = {"bee", "bees", "honey", "honeycomb", "nectar", "pollen", "hive", "flowers"}
 
 
-def lines_of(out: str, name: str) -> list[str]:
-    return [line.removeprefix(f"{name}: ") for line in out.splitlines() if line.startswith(f"{name}: ")]
-
-
-def test_a_spoken_question_gets_a_spoken_answer(mesh: Mesh, tmp_path: Path) -> None:
+def test_a_spoken_question_gets_a_spoken_answer_and_every_stage_is_timed(mesh: Mesh, tmp_path: Path) -> None:
     saved = tmp_path / "answer.wav"
-    talk = mesh.unmute("talk", str(QUESTION), "--save", str(saved), timeout=120)
+    talk = mesh.unmute("talk", str(QUESTION), "--save", str(saved), "--json", timeout=120)
     assert talk.code == 0, talk.err
+    events = [json.loads(line) for line in talk.out.splitlines()]
+    lines = [(event["speaker"], event["text"]) for event in events if event["event"] == "line"]
 
-    asked = " ".join(lines_of(talk.out, "You"))
-    assert word_errors(QUESTION_TEXT, asked) <= len(words(QUESTION_TEXT)) / 8, talk.out
+    asked = " ".join(text for speaker, text in lines if speaker == "user")
+    assert word_errors(QUESTION_TEXT, asked) <= len(words(QUESTION_TEXT)) / 8, lines
 
-    answers = lines_of(talk.out, "Assistant")
-    assert TOPIC & set(words(answers[-1])), talk.out
+    assert TOPIC & set(words(lines[-1][1])), lines
 
+    said = " ".join(text for speaker, text in lines if speaker == "assistant")
     heard = mesh.unmute("transcribe", str(saved))
     assert heard.code == 0, heard.err
-    said = " ".join(answers)
     assert word_errors(said, heard.out) <= len(words(said)) / 5, f"{said}\n{heard.out}"
 
-
-def test_every_stage_is_timed(mesh: Mesh) -> None:
-    talk = mesh.unmute("talk", str(QUESTION), "--json", timeout=120)
-    assert talk.code == 0, talk.err
-    summary = json.loads(talk.out.splitlines()[-1])
-    answer = summary["answers"][-1]
+    answer = events[-1]["answers"][-1]
     stages = [answer[name] for name in ("end_of_turn", "first_token", "first_audio", "heard")]
-    assert all(stage is not None and stage > 0 for stage in stages), summary
-    assert answer["first_token"] <= answer["first_audio"] <= answer["heard"] + 0.05
+    assert all(stage is not None and stage > 0 for stage in stages), answer
+    assert answer["first_token"] <= answer["first_audio"]
 
 
 # Each is killed when it is at work: a model service that is back before it is needed again may go unnoticed.
@@ -60,7 +53,7 @@ def test_every_stage_is_timed(mesh: Mesh) -> None:
 )
 def test_a_service_that_dies_is_named_or_survived_and_comes_back(mesh: Mesh, service: str, moment: str) -> None:
     talk = subprocess.Popen(
-        mesh.command("talk", str(QUESTION), str(QUESTION), "--json", "--timeout", "25"),
+        mesh.command("talk", str(QUESTION), str(SECOND_QUESTION), "--json", "--timeout", "25"),
         cwd=ROOT,
         env=mesh.environment,
         stdout=subprocess.PIPE,
