@@ -30,11 +30,13 @@ FRAME_SECONDS = 0.08
 class _Utterance:
     """One speech and its audio."""
 
-    speech: Speech
     config: SpeechConfig
     cleaner: SpeechText
     first_sample: int
     """Where it begins in its item's audio."""
+    speech: Speech | None = None
+    early: list[Callable[[Speech], None]] = field(default_factory=list)
+    """What is to be sent as soon as it is open."""
     audio: bytearray = field(default_factory=bytearray)
     """Made and not sent."""
     made: int = 0
@@ -74,29 +76,24 @@ class Speaker:
             found = [voice for voice in plan.services.voices if voice.id == action.options.voice_id]
             model, voice_id = (found[0].model, found[0].id) if found else ("", action.options.voice_id)
         config = SpeechConfig(plan.output_format, model, voice_id, plan.language_code, plan.speaking_rate)
-        try:
-            speech = self._upstreams.open_speech(config)
-        except MeshError as error:
-            self._fail(action.speech_id, error)
-            return
         if action.item_id != self._item:
             self._item, self._item_samples = action.item_id, 0
-        utterance = _Utterance(speech, config, SpeechText(plan.language_code or "en"), self._item_samples)
+        utterance = _Utterance(config, SpeechText(plan.language_code or "en"), self._item_samples)
         self._utterances[action.speech_id] = utterance
         utterance.task = self._spawn(self._run(action.speech_id, utterance))
 
     def speak(self, speech_id: str, text: str) -> None:
         """More text, as the model wrote it."""
-        self._push(speech_id, lambda utterance: utterance.speech.push(utterance.cleaner.feed(text)))
+        if (utterance := self._utterances.get(speech_id)) is not None:
+            said = utterance.cleaner.feed(text)
+            self._use(speech_id, utterance, lambda speech: speech.push(said))
 
     def finish(self, speech_id: str) -> None:
         """That was all."""
-
-        def end(utterance: _Utterance) -> None:
-            utterance.speech.push(utterance.cleaner.finish())
-            utterance.speech.finish()
-
-        self._push(speech_id, end)
+        if (utterance := self._utterances.get(speech_id)) is not None:
+            said = utterance.cleaner.finish()
+            self._use(speech_id, utterance, lambda speech: speech.push(said))
+            self._use(speech_id, utterance, lambda speech: speech.finish())
 
     def stop(self, speech_id: str) -> None:
         """Stops it and drops what has not been sent."""
@@ -126,8 +123,13 @@ class Speaker:
 
     async def _run(self, speech_id: str, utterance: _Utterance) -> None:
         rate, size = utterance.config.format.sample_rate, utterance.config.format.frame_bytes
+        speech: Speech | None = None
         try:
-            async with aclosing(cast("Any", utterance.speech.events())) as events:
+            # Opened by the task that closes it: one that is stopped before it runs has opened nothing.
+            speech = utterance.speech = self._upstreams.open_speech(utterance.config)
+            for use in utterance.early:
+                use(speech)
+            async with aclosing(cast("Any", speech.events())) as events:
                 async for event in events:
                     if isinstance(event, SpeechAudio):
                         utterance.audio += event.data
@@ -135,10 +137,8 @@ class Speaker:
                         self._feed(AudioMade(speech_id, utterance.made / rate))
                     else:
                         self._feed(WordSpoken(speech_id, event.text, event.start, event.end))
-            utterance.finished = True
             self._succeeded(Service.TTS)
             self._feed(SpeechFinished(speech_id))
-            self._forget(speech_id, utterance)
         except MeshError as error:
             _log.warning("a speech failed: %s", error.message)
             self._fail(speech_id, error)
@@ -146,14 +146,17 @@ class Speaker:
             _log.exception("a speech failed")
             self._fail(speech_id, MeshError("tts service sent something that cannot be read"))
         finally:
-            await utterance.speech.close()
+            utterance.finished = True
+            self._forget(speech_id, utterance)
+            if speech is not None:
+                await speech.close()
 
-    def _push(self, speech_id: str, use: Callable[[_Utterance], None]) -> None:
-        utterance = self._utterances.get(speech_id)
-        if utterance is None:
+    def _use(self, speech_id: str, utterance: _Utterance, use: Callable[[Speech], None]) -> None:
+        if utterance.speech is None:
+            utterance.early.append(use)
             return
         try:
-            use(utterance)
+            use(utterance.speech)
         except MeshError as error:
             if utterance.task is not None:
                 utterance.task.cancel()

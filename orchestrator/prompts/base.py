@@ -36,8 +36,8 @@ LANGUAGES = {
 }
 
 _COMPACT = (
-    "You are talking with someone by voice. Answer what they say in one or two short, plain sentences. "
-    f'If they say "{SILENCE_MARKER}", they are silent: ask them something.'
+    "You are a voice assistant. Give short, direct and correct answers in one or two plain sentences. "
+    f'If the user says "{SILENCE_MARKER}", ask a question.'
 )
 
 _FULL = f"""\

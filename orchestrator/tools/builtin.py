@@ -11,13 +11,13 @@ from pydantic import Field
 from orchestrator.tools.functions import ToolError
 
 
-def end_conversation() -> str:
+async def end_conversation() -> str:
     """Ends the conversation. Say goodbye first; call it only when the user wants to leave."""
     # The conversation core sees this call and closes the session after the last audio was played.
     return "The conversation ends after your last words."
 
 
-def current_time(
+async def current_time(
     timezone: Annotated[str, Field(description="IANA name such as Europe/Paris; empty for UTC.")] = "",
 ) -> str:
     """Tells the current date and time."""

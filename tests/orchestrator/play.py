@@ -1,246 +1,185 @@
-"""Conversations as plays: who says what from when to when, in virtual time, with engines that follow a script.
-
-`Play` holds the reducer and a heap of events to come. Its STT hears what `user` says after `stt_delay`, its model
-answers with the lines given to `model` after `llm_delay`, its voice speaks `WORD` seconds a word after `tts_delay`.
-Nothing happens that the script does not say, and every action the core takes is kept with its time.
-"""
+"""A conversation with the real session and scripted services, in virtual time, that reads like a play."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from orchestrator.turns import actions, client, events
-from orchestrator.turns.items import MessageItem, Role
-from orchestrator.turns.reducer import reduce
-from orchestrator.turns.settings import Config, ToolSpec, TurnSettings
-from orchestrator.turns.state import State
+from mesh.errors import MeshError
+from orchestrator.characters import Characters
+from orchestrator.feeds import Feeds
+from orchestrator.plan import Environment
+from orchestrator.session import Session
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.tools import ToolBox, load_tool_box
+from orchestrator.turns import events
+from tests.orchestrator.scripted import ScriptedMesh
+from unmute.audio.v1 import audio_pb2
+from unmute.conversation.v1 import conversation_pb2 as pb
 
-WORD = 0.4
-"""Seconds that the scripted voice takes for a word."""
-
-_A = TypeVar("_A")
-_E = TypeVar("_E")
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function call in the model's line."""
-
-    name: str
-    arguments: str = "{}"
-
-
-@dataclass(frozen=True)
-class Fails:
-    """The model or the voice fails at this point of its line."""
-
-    retryable: bool = True
-
-
-@dataclass(frozen=True)
-class Stalls:
-    """It says nothing any more."""
-
-
-Line = tuple[str | Call | Fails | Stalls, ...]
+ROOT = Path(__file__).parents[2]
+FRAME_SECONDS = 0.08
+IN_RATE = 16_000
 
 
 @dataclass
 class Play:
-    """A scripted conversation; run it with `until`."""
+    """The stage: a client, a session and three services."""
 
-    config: Config = field(default_factory=Config)
-    stt_delay: float = 0.1
-    flush_delay: float = 0.125
-    llm_delay: float = 0.2
-    tts_delay: float = 0.1
-    reports_every: float = 0.1
+    mesh: ScriptedMesh
+    session: Session
+    requests: asyncio.Queue[pb.ConverseRequest | None] = field(default_factory=asyncio.Queue)
+    log: list[tuple[float, pb.ConverseResponse]] = field(default_factory=list)
+    running: asyncio.Task[None] | None = None
+    microphone: asyncio.Task[None] | None = None
+    pace: float = 0.0
+    """Seconds that the client takes to read a message."""
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __post_init__(self) -> None:
-        self.state = State()
-        self.now = 0.0
-        self.log: list[tuple[float, actions.Action]] = []
-        self.lines: list[Line] = []
-        self.results: dict[str, tuple[float, str]] = {}
-        self.voice_fails: list[Fails | Stalls | None] = []
-        self.open_text = ""
-        self.segment = 0
-        self._heap: list[tuple[float, int, events.Event]] = []
-        self._order = itertools.count()
-        self._speeches: dict[str, float] = {}
-        self._speech_end: dict[str, float] = {}
-        self._timers: dict[str, float] = {}
-        self.at(0.0, events.SessionStarted(self.config))
+    # ------------------------------------------------------------ what the client does
 
-    # ------------------------------------------------------------ the script
+    def send(self, event_id: str = "", **event: Any) -> None:
+        self.requests.put_nowait(pb.ConverseRequest(event_id=event_id, **event))
 
-    def at(self, when: float, *what: events.Event) -> None:
-        """Events that come at a time."""
-        for event in what:
-            heapq.heappush(self._heap, (when, next(self._order), event))
+    def begin(self, **config: Any) -> None:
+        self.send("first", session_update=pb.SessionUpdate(session=session_config(**config)))
 
-    def user(self, text: str, at: float, until: float, *, detected: bool = True) -> None:
-        """The user says it; the voice detector notices, unless told otherwise, and words come by interim text."""
-        words = text.split()
-        if detected:
-            self.at(at, events.AudioReceived(at), events.SpeechStarted(at))
-        step = (until - at) / max(1, len(words))
-        self.segment += 1
-        for index in range(len(words)):
-            said = at + step * (index + 1)
-            heard = " ".join(words[: index + 1])
-            segment = f"segment_{self.segment}"
-            self.at(
-                said + self.stt_delay,
-                events.AudioReceived(said + self.stt_delay),
-                events.InterimHeard(segment, heard, at, said),
-            )
-        if detected:
-            self.at(until, events.AudioReceived(until), events.SpeechStopped(until))
+    def hang_up(self) -> None:
+        self.stop_microphone()
+        self.requests.put_nowait(None)
 
-    def model(self, *line: str | Call | Fails | Stalls) -> None:
-        """The next answer of the model."""
-        self.lines.append(line)
+    def open_microphone(self) -> None:
+        """Sends silence at real pace; what is said goes straight to the scripted STT."""
 
-    def result(self, name: str, output: str, after: float) -> None:
-        """What a server tool answers, and when."""
-        self.results[name] = (after, output)
+        async def stream() -> None:
+            size = round(FRAME_SECONDS * IN_RATE)
+            while True:
+                self.send(input_audio=audio_pb2.AudioChunk(data=bytes(2 * size)))
+                await asyncio.sleep(FRAME_SECONDS)
 
-    # ------------------------------------------------------------ running
+        self.microphone = asyncio.ensure_future(stream())
 
-    def until(self, end: float) -> Play:
-        """Lets time pass."""
-        while self._heap and self._heap[0][0] <= end + 1e-9:
-            when, _, event = heapq.heappop(self._heap)
-            self.now = max(self.now, when)
-            self.feed(event)
-        self.now = max(self.now, end)
-        return self
+    def stop_microphone(self) -> None:
+        if self.microphone is not None:
+            self.microphone.cancel()
 
-    def feed(self, event: events.Event) -> None:
-        """One event, now."""
-        if isinstance(event, events.AudioMade):
-            self._speeches[event.speech_id] = event.duration
-        self.state, done = reduce(self.state, event, self.now)
-        for action in done:
-            self.log.append((self.now, action))
-            self._perform(action)
+    async def say(self, text: str, seconds: float = 1.0) -> None:
+        """The user says `text` from now on; returns when it has been said."""
+        stt, start = self.mesh.stt, self.now
+        stt.speech_start = start
+        stt.hear(events.SpeechStarted(start))
+        stt.unheard = f"{stt.unheard} {text}".strip()
+        await asyncio.sleep(seconds / 2)
+        half = " ".join(text.split()[: (len(text.split()) + 1) // 2])
+        stt.hear(events.InterimHeard(stt.segment, half, start, self.now))
+        await asyncio.sleep(seconds / 2)
+        stt.hear(events.InterimHeard(stt.segment, stt.unheard, start, self.now))
+        stt.hear(events.SpeechStopped(self.now))
 
-    def _perform(self, action: actions.Action) -> None:
-        match action:
-            case actions.SetTimer(timer_id, at):
-                self._timers[timer_id] = at
-                self.at(at, events.TimerFired(timer_id))
-            case actions.FlushStt(flush_id):
-                self._flush(flush_id)
-            case actions.StartAnswer(answer_id=answer_id):
-                self._answer(answer_id)
-            case actions.Speak(speech_id, text):
-                self._speak(speech_id, text)
-            case actions.FinishSpeech(speech_id):
-                self.at(max(self.now, self._speech_end.get(speech_id, 0.0)), events.SpeechFinished(speech_id))
-            case actions.RunTool(call_id, name) if name in self.results:
-                after, output = self.results[name]
-                self.at(self.now + after, events.ToolFinished(call_id, output))
-            case actions.SendAudio(item_id=item_id, until=until) if self.config.reports_playback:
-                self.at(self.now + self.reports_every, events.PlaybackReported(item_id, until))
-            case _:
-                pass
+    def type(self, text: str, event_id: str = "") -> None:
+        message = pb.MessageItem(role=pb.ROLE_USER, content=[pb.ContentPart(text=text)])
+        self.send(event_id, item_create=pb.ItemCreate(item=pb.Item(message=message)))
+        self.send(response_create=pb.ResponseCreate())
 
-    def _flush(self, flush_id: int) -> None:
-        when = self.now + self.flush_delay
-        turn = self.state.turn
-        if turn is not None:
-            for segment in turn.segments:
-                if not segment.settled:
-                    final = events.FinalHeard(segment.id, segment.text, segment.start, turn.last_sound or self.now)
-                    self.at(when, final)
-        self.at(when, events.FlushDone(flush_id))
-
-    def _answer(self, answer_id: str) -> None:
-        line = self.lines.pop(0) if self.lines else ("Well then.",)
-        when = self.now + self.llm_delay
-        for piece in line:
-            match piece:
-                case str():
-                    self.at(when, events.AnswerText(answer_id, piece))
-                case Call(name, arguments):
-                    self.at(when, events.AnswerCall(answer_id, f"call_{answer_id}", name, arguments))
-                case Fails(retryable):
-                    self.at(when, events.AnswerFailed(answer_id, "broken", retryable))
-                    return
-                case Stalls():
-                    return
-        self.at(when, events.AnswerFinished(answer_id, usage=events.Usage(10, 5, 3)))
-
-    def _speak(self, speech_id: str, text: str) -> None:
-        if self.voice_fails:
-            broken = self.voice_fails.pop(0)
-            if isinstance(broken, Fails):
-                self.at(self.now + self.tts_delay, events.SpeechFailed(speech_id, "broken", broken.retryable))
-            if broken is not None:
-                return
-        spoken = self._spoken.get(speech_id, 0.0)
-        when = self.now + self.tts_delay
-        for word in text.split(" "):
-            if word:
-                end = spoken + WORD
-                self.at(when, events.WordSpoken(speech_id, f" {word}" if spoken else word, spoken, end))
-                spoken = end
-        self.at(when, events.AudioMade(speech_id, spoken))
-        self._spoken[speech_id] = spoken
-        self._speech_end[speech_id] = when
+    # ------------------------------------------------------------ what comes back
 
     @property
-    def _spoken(self) -> dict[str, float]:
-        return self._spoken_by_speech
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
 
-    _spoken_by_speech: dict[str, float] = field(default_factory=dict)
+    async def write(self, response: pb.ConverseResponse) -> None:
+        if self.pace:
+            await asyncio.sleep(self.pace)
+        self.log.append((self.now, response))
+        self._arrived.set()
 
-    # ------------------------------------------------------------ what happened
+    async def wait(self, kind: str, count: int = 1, within: float = 60.0) -> Any:
+        """The `count`-th event of a kind, now or later."""
+        async with asyncio.timeout(within):
+            while len(self.all(kind)) < count:
+                if self.running is not None and self.running.done():
+                    raise AssertionError(f"no {kind}: the session is over; {self.kinds()}")
+                self._arrived.clear()
+                arrived = asyncio.ensure_future(self._arrived.wait())
+                assert self.running is not None
+                await asyncio.wait((arrived, self.running), return_when=asyncio.FIRST_COMPLETED)
+                arrived.cancel()
+        return self.all(kind)[count - 1]
 
-    def did(self, kind: type[_A]) -> list[tuple[float, _A]]:
-        """Actions of a kind, with their times to the millisecond."""
-        return [(round(when, 3), action) for when, action in self.log if isinstance(action, kind)]
+    def all(self, kind: str) -> list[Any]:
+        return [getattr(event, kind) for _, event in self.log if event.WhichOneof("event") == kind]
 
-    def told(self, kind: type[_E]) -> list[tuple[float, _E]]:
-        """Events of a kind that the client was sent."""
-        return [
-            (round(when, 3), action.event)
-            for when, action in self.log
-            if isinstance(action, actions.Emit) and isinstance(action.event, kind)
-        ]
+    def times(self, kind: str) -> list[float]:
+        return [at for at, event in self.log if event.WhichOneof("event") == kind]
 
-    def times(self, kind: type[Any]) -> list[float]:
-        """When the client was sent events, or the shell actions, of a kind."""
-        return [when for when, _ in [*self.told(kind), *self.did(kind)]]
+    def kinds(self) -> list[str]:
+        kinds = [str(event.WhichOneof("event")) for _, event in self.log]
+        return [kind for kind, before in zip(kinds, ["", *kinds], strict=False) if kind != before]
 
     @property
-    def transcript(self) -> list[str]:
-        """The history: "user: ...", "assistant: ...", and a dash where it was cut."""
-        return [
-            f"{item.role.value}: {item.text}{' -' if item.interrupted else ''}"
-            for item in self.state.items
-            if isinstance(item, MessageItem)
-        ]
+    def spoken(self) -> str:
+        return "".join(delta.text.text for delta in self.all("output_text_delta"))
 
-    @property
-    def done(self) -> list[client.Response]:
-        """Responses that have ended."""
-        return [event.response for _, event in self.told(client.ResponseDone)]
+    async def end(self, within: float = 60.0) -> None:
+        """Waits until the session is over; raises what it raised."""
+        assert self.running is not None
+        async with asyncio.timeout(within):
+            await self.running
 
 
-def typed(text: str) -> events.ItemCreated:
-    """The user types."""
-    return events.ItemCreated(MessageItem("", Role.USER, text))
+def session_config(**config: Any) -> pb.SessionConfig:
+    layout = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=IN_RATE)
+    config.setdefault("input_format", layout)
+    return pb.SessionConfig(**config)
 
 
-def config(*tools: ToolSpec, speaks_first: bool = False, reports_playback: bool = False, **settings: Any) -> Config:
-    """A session; settings are those of `TurnSettings`. Preemptive answers are off unless asked for."""
-    settings.setdefault("preemptive", False)
-    return Config(
-        TurnSettings(**settings), tools=tools, speaks_first=speaks_first, reports_playback=reports_playback
-    )
+def make_environment(tools: ToolBox | None = None, **settings: Any) -> Environment:
+    settings.setdefault("voices", ROOT / "voices.yaml")
+    settings.setdefault("seed", 1)
+    filled = OrchestratorSettings(**settings)
+    return Environment(filled, Characters(filled.voices), tools or load_tool_box(), Feeds())
+
+
+@asynccontextmanager
+async def stage(mesh: ScriptedMesh | None = None, tools: ToolBox | None = None, **settings: Any) -> AsyncIterator[Play]:
+    """Sets the stage; afterwards hangs up if nobody did, and checks that nothing is left open."""
+    mesh = mesh or ScriptedMesh()
+    play: Play
+
+    async def write(response: pb.ConverseResponse) -> None:
+        await play.write(response)
+
+    play = Play(mesh, Session(make_environment(tools, **settings), mesh, write))
+
+    async def requests() -> AsyncIterator[pb.ConverseRequest]:
+        while (request := await play.requests.get()) is not None:
+            yield request
+
+    play.running = asyncio.ensure_future(play.session.run(requests()))
+    try:
+        yield play
+        if not play.running.done():
+            play.hang_up()
+            await play.end()
+    finally:
+        play.stop_microphone()
+        play.running.cancel()
+        await asyncio.wait([play.running])
+        if not play.running.cancelled():
+            play.running.exception()
+    assert all(stream.closed for stream in mesh.streams)
+    assert all(speech.closed for speech in mesh.speeches)
+    assert all(llm.closed for llm in mesh.llms)
+
+
+async def outcome(play: Play, within: float = 60.0) -> MeshError:
+    """The error that ended the session."""
+    try:
+        await play.end(within)
+    except MeshError as error:
+        return error
+    raise AssertionError("the session ended well")
