@@ -62,6 +62,8 @@ class ProtoStubsHook(BuildHookInterface[Any]):
         target = generate(Path(self.root))
         if version != "editable":
             build_data["force_include"][str(target)] = PACKAGE
+            # The characters that are there when a user has no file of their own.
+            build_data["force_include"][str(Path(self.root) / "voices.yaml")] = "orchestrator/voices.yaml"
 
 
 if __name__ == "__main__":
