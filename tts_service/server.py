@@ -41,8 +41,6 @@ def create_service(settings: TtsSettings) -> TtsService:
     except ModuleNotFoundError as error:
         raise MeshError(f"the engine {settings.engine!r} needs the package {error.name!r}") from error
     engine: Engine = create(settings)
-    if settings.model not in ("", engine.capabilities.model):
-        raise NotFoundError("--model", f"the engine {settings.engine!r} has only {engine.capabilities.model!r}")
     return TtsService(engine, settings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -15,9 +17,39 @@ class TtsSettings(ServerSettings):
 
     port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     engine: str = Field("hibari", description="Engine that speaks, by its entry point in unmute.tts_engines.")
-    model: str = Field("", description="Model of the engine. Empty: the engine's default.")
-    slots: int = Field(4, ge=1, le=1024, description="Utterances spoken at once.")
-    threads: int = Field(1, ge=1, le=64, description="Clauses synthesised at once, each on one core.")
+    model: str = Field(
+        "",
+        description="Model of the engine. For `pocket`: `english`, `french_24l` and the like, or a folder; for "
+        "`kyutai`: a repository of the hub, or a folder. Empty: the engine's default.",
+    )
+    slots: int = Field(4, ge=1, le=1024, description="Utterances spoken at once; `kyutai` has --batch-size instead.")
+    threads: int = Field(
+        1, ge=1, le=64, description="Clauses synthesised at once, each on one core; for `pocket`, processes."
+    )
+    voices: str = Field(
+        "",
+        description="Folder of voices for `pocket` and `kyutai`; for `kyutai`, a repository of the hub too. Empty: "
+        "those of the model.",
+    )
+    voice: str = Field("", description="Voice of callers that name none, for `pocket` and `kyutai`.")
+    language: str = Field(
+        "", description="Language (BCP-47) of a model in a folder, for `pocket`. Empty: the model's, or en."
+    )
+    batch_size: int = Field(32, ge=1, le=1024, description="Utterances spoken at once by `kyutai`, in one batch.")
+    device: str = Field("auto", description="Where `kyutai` runs: auto, cpu, cuda or cuda:1.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Numbers that `kyutai` computes with. auto: bfloat16 on a GPU, float32 on a CPU."
+    )
+    n_q: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Audio codebooks that `kyutai` makes: fewer are faster and sound worse. 0: all of the model's.",
+    )
+    cfg: float = Field(
+        2.0, ge=0, description="How closely `kyutai` follows voice and text: 1, 1.5, ... 4 with Kyutai's own model."
+    )
+    cuda_graphs: bool = Field(True, description="Replay `kyutai`'s steps as CUDA graphs; off only to compare.")
     idle_seconds: float = Field(
         60.0, gt=0, description="Longest silence, in seconds, of a caller that has not said it is done."
     )

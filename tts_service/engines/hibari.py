@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesh.audio import Framer
-from mesh.errors import ResourceExhaustedError, UnavailableError
+from mesh.errors import NotFoundError, ResourceExhaustedError, UnavailableError
 from mesh.weights import WeightStore
 from tts_service.checks import choose_voice
 from tts_service.clauses import ClauseSplitter
@@ -26,6 +26,7 @@ from tts_service.weights import HIBARI, HIBARI_HEART
 if TYPE_CHECKING:
     from tts_service.engines.hibari_model import HibariModel, Speech
 
+MODEL = "hibari"
 SAMPLE_RATE = 24_000
 SPEAKING_RATE = (0.85, 1.25)
 FRAME = round(FRAME_SECONDS * SAMPLE_RATE)
@@ -38,7 +39,13 @@ _WIDE = str.maketrans("。！？；，、：", ".!?;,,:")
 
 
 def create(settings: TtsSettings) -> HibariEngine:
-    """Makes the engine; loads nothing."""
+    """Makes the engine; loads nothing.
+
+    Raises:
+        NotFoundError: it has no such model.
+    """
+    if settings.model not in ("", MODEL):
+        raise NotFoundError("--model", f"the engine 'hibari' has only {MODEL!r}")
     return HibariEngine(slots=settings.slots, threads=settings.threads)
 
 
@@ -54,7 +61,7 @@ class HibariEngine:
             store: where weights are checked; None: the default one.
         """
         self._capabilities = Capabilities(
-            model="hibari",
+            model=MODEL,
             sample_rate=SAMPLE_RATE,
             word_times_estimated=False,
             speaking_rate=SPEAKING_RATE,
