@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mesh.errors import MeshError, NotFoundError
 from orchestrator.prompts.constant import Constant
@@ -64,15 +64,6 @@ class _File(BaseModel):
 
     characters: tuple[Character, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _ids_differ(self) -> _File:
-        seen: set[str] = set()
-        for character in self.characters:
-            if character.id in seen:
-                raise ValueError(f"two characters have the id {character.id!r}")
-            seen.add(character.id)
-        return self
-
 
 class CharacterFileError(MeshError):
     """voices.yaml is wrong; the message names file, line and field."""
@@ -102,9 +93,16 @@ def load_characters(path: Path) -> tuple[Character, ...]:
     if node is not None and (repeated := _repeated_key(node)):
         raise CharacterFileError(f"{path}:{repeated.start_mark.line + 1}: {repeated.value}: is given twice")
     try:
-        return _File.model_validate(data).characters
+        characters = _File.model_validate(data).characters
     except ValidationError as error:
         raise CharacterFileError("\n".join(_mistake(path, node, part) for part in error.errors())) from error
+    seen: set[str] = set()
+    for index, character in enumerate(characters):
+        if character.id in seen:
+            place = {"loc": ("characters", index, "id"), "msg": f"another character is called {character.id!r}"}
+            raise CharacterFileError(_mistake(path, node, place))
+        seen.add(character.id)
+    return characters
 
 
 def find_file(path: Path) -> Path:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+PROBE_SECONDS = 2.0
+
 
 class McpServerConfig(BaseModel):
     """One allowed MCP server: a command to run, or an address to call."""
@@ -98,6 +100,7 @@ class McpServer:
                 client = await self._connected()
                 result = await client.call_tool(name, arguments)
         except TimeoutError as error:
+            await self._close_if_dead()
             raise ToolError(f"{name} took longer than {self.config.timeout:g} s") from error
         except MeshError as error:
             raise ToolError(error.message) from error
@@ -120,6 +123,14 @@ class McpServer:
             done, _ = await asyncio.wait({owner}, timeout=8.0)
             if not done:
                 owner.cancel()
+
+    async def _close_if_dead(self) -> None:
+        """A server that lists no tools either is not slow but gone."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await (await self._connected()).list_tools(cache_mode="bypass")
+        except Exception:  # noqa: BLE001 - whatever it is, the next use shall begin anew
+            await self.close()
 
     async def _connected(self) -> mcp.Client:
         async with self._lock:
