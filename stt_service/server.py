@@ -41,6 +41,11 @@ class SttService(stt_pb2_grpc.SpeechToTextServiceServicer):
         self._empty = asyncio.Event()
         self._empty.set()
 
+    @property
+    def failed(self) -> asyncio.Event | None:
+        """Set when the engine has failed for good; None if it cannot."""
+        return getattr(self._engine, "failed", None)
+
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer to `server`."""
         stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(self, server)

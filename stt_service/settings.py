@@ -20,12 +20,26 @@ class SttSettings(ServerSettings):
     model: str = Field(
         "",
         description="Model to use: for the engine `whisper`, the path of a CTranslate2 Whisper folder, which may be "
-        "multilingual. Empty: the engine's default.",
+        "multilingual; for `kyutai`, the id of a repository on the hub, or a folder with such a checkpoint. Empty: the "
+        "engine's default.",
     )
-    slots: int = Field(4, ge=1, le=1024, description="Streams that are transcribed at once.")
-    threads: int = Field(2, ge=1, le=256, description="Decodes that run at once, a core each.")
+    slots: int = Field(4, ge=1, le=1024, description="Streams that the engine `whisper` transcribes at once.")
+    threads: int = Field(2, ge=1, le=256, description="Decodes of the engine `whisper` that run at once, a core each.")
     compute_type: Literal["int8", "int8_float32", "int16", "float32", "auto"] = Field(
         "int8", description="Arithmetic of the engine `whisper`."
+    )
+    batch_size: int = Field(
+        64, ge=1, le=4096, description="Streams that the engine `kyutai` serves at once; each takes GPU memory."
+    )
+    device: str = Field("auto", description="Where the engine `kyutai` runs: auto, cpu, cuda or cuda:1.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Arithmetic of the engine `kyutai`; auto is bfloat16 on a GPU and float32 on a CPU."
+    )
+    cuda_graphs: bool = Field(True, description="Replay steps of the engine `kyutai` as CUDA graphs.")
+    max_step_ms: float = Field(
+        60.0,
+        gt=0,
+        description="The engine `kyutai` takes no more streams while its steps, of 80 ms of audio, take longer.",
     )
     idle_timeout: float = Field(
         120.0,
