@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from mesh.errors import MeshError
 from orchestrator.plan import Plan
-from orchestrator.prompts.base import greeting
-from orchestrator.prompts.history import estimate_tokens, trim
+from orchestrator.prompts.base import examples, greeting
+from orchestrator.prompts.history import estimate_tokens, message_tokens, trim
 from orchestrator.turns.actions import Cue, StartAnswer
 from orchestrator.turns.events import AnswerCall, AnswerFailed, AnswerFinished, Event, Service
 from orchestrator.turns.items import Message, Role
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 ANSWER_TOKENS = 256
 """Room kept for an answer without a limit of its own, in a context of no unusual size."""
-SHORT_ANSWER_TOKENS = 120
+SHORT_ANSWER_TOKENS = 80
 """The limit of a small model's answer: one that finds no end loops."""
 
 GOODBYE = 'I have been silent for a long time. Say goodbye to me now in one short sentence, and end with "Bye!"'
@@ -156,4 +156,7 @@ def compose(
     context = plan.services.llm.context_tokens
     tools = sum(estimate_tokens(one.name + one.description + one.parameters_json_schema) for one in plan.definitions)
     room = min(max_output_tokens or ANSWER_TOKENS, context // 2)
-    return trim((Message(Role.SYSTEM, prompt), *said), context, room + tools)
+    system, shown = Message(Role.SYSTEM, prompt), examples(plan.compact, plan.language_code)
+    room += sum(message_tokens(message) for message in shown)
+    kept = trim((system, *said), context, room + tools)
+    return (kept[0], *shown, *kept[1:])

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from orchestrator.turns.items import SILENCE_MARKER
+from orchestrator.turns.items import SILENCE_MARKER, Message, Role
 
 COMPACT_CONTEXT_TOKENS = 8192
 """Models with no more context than this get the compact prompt."""
@@ -36,9 +36,23 @@ LANGUAGES = {
 }
 
 _COMPACT = (
-    "You are a voice assistant. Give short, direct and correct answers in one or two plain sentences. "
-    f'If the user says "{SILENCE_MARKER}", ask a question.'
+    f'You are a voice assistant. Answer in one short sentence. If the user says "{SILENCE_MARKER}", ask a question.'
 )
+
+_COMPACT_EXAMPLES = {
+    "en": (
+        ("Nice to meet you.", "Nice to meet you too! What would you like to talk about?"),
+        ("How do birds fly?", "Birds fly by flapping their wings, which lifts them into the air."),
+        ("I had a long day.", "That sounds tiring. What happened?"),
+        ("What is the sun?", "The sun is a star in the middle of our solar system."),
+    ),
+    "fr": (
+        ("Enchanté.", "Enchanté ! De quoi voulez-vous parler ?"),
+        ("Comment volent les oiseaux ?", "Les oiseaux volent en battant des ailes, qui les portent dans l'air."),
+        ("J'ai eu une longue journée.", "Cela a dû être fatigant. Que s'est-il passé ?"),
+        ("Qu'est-ce que le soleil ?", "Le soleil est une étoile au milieu de notre système solaire."),
+    ),
+}
 
 _FULL = f"""\
 You are in a spoken conversation: everything you write is read aloud by a voice, as it is.
@@ -97,6 +111,17 @@ def system_prompt(character: str, context: PromptContext) -> str:
         parts.append(rule)
     parts.append(character.strip())
     return (" " if context.compact else "\n\n").join(part for part in parts if part)
+
+
+def examples(compact: bool, language_code: str) -> tuple[Message, ...]:
+    """Turns put before a conversation: a small model learns the length and tone of an answer from these, not from rules.
+
+    Empty for larger models, which may take them for something that was said.
+    """
+    pairs = _COMPACT_EXAMPLES.get(language_code.partition("-")[0].lower() or "en", ()) if compact else ()
+    return tuple(
+        Message(role, text) for pair in pairs for role, text in zip((Role.USER, Role.ASSISTANT), pair, strict=True)
+    )
 
 
 def greeting(language_code: str) -> str:
