@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,46 @@ from tests.orchestrator.turns.world import CONFIGS, Move, World
 
 STEPS = 150
 _BYTES = 3
+
+# Moves as `World.moves` counts them; each broke an invariant once.
+_BROKE: dict[str, tuple[int, list[Move]]] = {
+    "a rest of audio that is due by less than the rounding of sums set its timer anew for ever": (
+        2,
+        [
+            (8, 73, 15),
+            (9, 16, 15),
+            (13, 153, 15),
+            (14, 205, 15),
+            (0, 18, 15),
+            (3, 131, 8),
+            (16, 24, 11),
+            (33, 88, 10),
+            (10, 214, 15),
+            (37, 255, 12),
+            (26, 84, 13),
+            (39, 199, 11),
+            (28, 234, 12),
+            (14, 112, 6),
+            (14, 81, 5),
+            (36, 137, 3),
+            (39, 135, 8),
+            (1, 32, 12),
+            (6, 38, 9),
+            (9, 73, 3),
+            (27, 213, 12),
+            (8, 60, 3),
+            (21, 138, 8),
+            (22, 90, 12),
+            (7, 78, 9),
+            (32, 195, 14),
+            (29, 188, 7),
+            (28, 166, 2),
+            (28, 111, 9),
+            (6, 121, 7),
+        ],
+    ),
+    "a manual turn could not end once turns were no longer manual": (3, [(3, 44, 10), (36, 85, 3)]),
+}
 
 
 def moves_of(data: bytes) -> list[Move]:
@@ -19,3 +60,9 @@ def moves_of(data: bytes) -> list[Move]:
 @given(st.sampled_from(range(len(CONFIGS))), st.binary(min_size=STEPS * _BYTES, max_size=STEPS * _BYTES))
 def test_whatever_happens_the_invariants_hold(config: int, data: bytes) -> None:
     World(CONFIGS[config]).play(moves_of(data))
+
+
+@pytest.mark.parametrize("name", list(_BROKE))
+def test_what_broke_the_invariants_once(name: str) -> None:
+    config, moves = _BROKE[name]
+    World(CONFIGS[config]).play(moves)
