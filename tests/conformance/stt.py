@@ -23,6 +23,7 @@ from stt_service.engine import (
     Progress,
     Session,
     StreamConfig,
+    TurnPrediction,
     Word,
 )
 
@@ -153,7 +154,7 @@ class SttConformance:
         async with opened(engine) as session:
             await push(session, pause(engine, 3), 1280)
             events = await rest_of(session)
-        assert all(isinstance(event, Progress | EndOfTurn) for event in events)
+        assert all(isinstance(event, Progress | TurnPrediction | EndOfTurn) for event in events)
 
     async def test_marker_comes_after_the_events_of_what_was_before_it(self, engine: Engine, speech: Speech) -> None:
         async with opened(engine) as session:

@@ -21,6 +21,12 @@ def stt_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def listener_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A speech-to-text checkpoint that knows two tones as words, and silence as a pause."""
+    return tiny.make_listener(tmp_path_factory.mktemp("listener"))
+
+
+@pytest.fixture(scope="session")
 def tts_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text-to-speech checkpoint with the voices alice.wav and bob.wav in its folder `voices`."""
     return tiny.make_tts(tmp_path_factory.mktemp("tts"))

@@ -75,6 +75,49 @@ def make_stt(
     return save(root, full, model)
 
 
+HEARD = {27: "hello", 11: "bonjour"}
+"""Codes that `build_mimi(seed=2)` gives to a tone of 200 Hz and to one of 3000 Hz, and to no silence; their words."""
+
+
+def make_listener(root: Path, *, delay: float = 0.5, heads: int = 4) -> Path:
+    """Writes a speech-to-text checkpoint that says a word every 3 steps of a tone, and knows silence as a pause.
+
+    Its language model is a hand-made table of the token before and of the sound's first code: boundary, word, nothing.
+    """
+    vocabulary = _write_tokenizer(root)
+    config = stt_config(vocabulary, delay=delay, heads=heads)
+    model = loaders.get_moshi_lm(None, model_arguments(config), dtype=torch.float32)
+    tokenizer = sentencepiece.SentencePieceProcessor(str(root / "tokenizer.model"))
+    words = {code: tokenizer.piece_to_id(f"\u2581{word}") for code, word in HEARD.items()}
+    quiet, after_other, after_boundary, after_word = 0, 29, 30, 31
+    with torch.no_grad():
+        # Layers that add nothing: what comes in goes out.
+        for name, parameter in model.named_parameters():
+            if "alpha" not in name:
+                parameter.zero_()
+        model.emb[0].weight[:BINS, quiet] = 1.0
+        model.text_emb.weight[:, after_other] = 1.0
+        _move(model.text_emb.weight, EPAD, after_other, after_boundary)
+        model.text_linear.bias[PAD] = 3.0
+        model.text_linear.weight[EPAD, after_other] = 0.5
+        for place, (code, token) in enumerate(words.items(), start=1):
+            _move(model.emb[0].weight, code, quiet, place)
+            _move(model.text_emb.weight, token, after_other, after_word)
+            model.text_linear.weight[EPAD, place] = 0.5
+            model.text_linear.weight[token, place] = 0.5
+            model.text_linear.weight[token, after_boundary] = 0.5
+        for head in model.extra_heads:
+            head.weight[0] = -1.0
+            head.weight[0, quiet] = 1.0
+            head.weight[0, after_other:] = 0.0
+    return save(root, config, model, mimi=build_mimi(seed=2))
+
+
+def _move(table: Any, row: int, source: int, target: int) -> None:
+    table[row, source] = 0.0
+    table[row, target] = 1.0
+
+
 def make_tts(
     root: Path, *, seed: int = 2, n_q: int = 8, voices: tuple[str, ...] = ("alice.wav", "bob.wav"), **config: Any
 ) -> Path:
