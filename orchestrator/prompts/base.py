@@ -114,7 +114,7 @@ def system_prompt(character: str, context: PromptContext) -> str:
 
 
 def examples(compact: bool, language_code: str) -> tuple[Message, ...]:
-    """Turns put before a conversation: a small model learns the length and tone of an answer from these, not from rules.
+    """Turns put before a conversation: a small model learns length and tone from these, not from rules.
 
     Empty for larger models, which may take them for something that was said.
     """

@@ -369,3 +369,24 @@ def test_the_model_reads_the_system_prompt_before_anything_is_said() -> None:
             assert play.mesh.llms[0].prefixes[0][0].role is Role.SYSTEM
 
     run(scene())
+
+
+def test_a_small_model_is_shown_how_to_answer_and_a_large_one_is_not() -> None:
+    async def scene() -> None:
+        async with stage(ScriptedMesh(context_tokens=4096)) as play:
+            play.begin()
+            play.type("How do bees make honey?")
+            await play.wait("response_done")
+            first, *shown, question = play.mesh.asked[0].messages
+            assert first.role is Role.SYSTEM
+            assert [message.role for message in shown] == [Role.USER, Role.ASSISTANT] * (len(shown) // 2)
+            assert shown
+            assert question.text == "How do bees make honey?"
+            assert play.mesh.llms[0].prefixes[0] == (first, *shown)
+        async with stage() as play:
+            play.begin()
+            play.type("How do bees make honey?")
+            await play.wait("response_done")
+            assert [message.role for message in play.mesh.asked[0].messages] == [Role.SYSTEM, Role.USER]
+
+    run(scene())
