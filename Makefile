@@ -23,7 +23,7 @@ help: ## Lists the targets.
 run: setup ## Sets everything up and starts the whole mesh (ARGS="..." for flags of `unmute up`).
 	@exec $(BIN)/unmute up $(ARGS)
 
-setup: $(VENV)/.installed ## Makes .venv with the mesh and the embedded engines.
+setup: $(VENV)/.installed ## Makes .venv with the mesh, the embedded engines and the page.
 
 setup-dev: $(VENV)/.installed-dev ## The same, with what the tests and the linters need.
 
@@ -36,12 +36,12 @@ $(BIN)/python:
 INPUTS := pyproject.toml hatch_build.py $(PROTOS) $(if $(wildcard unmute/py.typed),,FORCE)
 
 $(VENV)/.installed: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[embedded]'
+	$(BIN)/python -m pip install --editable '.[embedded,ui]'
 	@touch $@
 
 # All in one go: what the tools need limits the versions of what the mesh needs.
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[embedded]' --group dev
+	$(BIN)/python -m pip install --editable '.[embedded,ui]' --group dev
 	@touch $(VENV)/.installed $@
 
 # An environment of its own: whoever runs the mesh without a GPU is spared torch.

@@ -9,5 +9,5 @@ HEALTH_NAMES: dict[str, str] = {
     "orchestrator": "unmute.conversation.v1.ConversationService",
 }
 """Short name to the full gRPC name that its health is kept under."""
-PORTS: dict[str, int] = {"orchestrator": 50050, "stt": 50051, "tts": 50052, "llm": 50053}
-"""Short name to its usual port."""
+PORTS: dict[str, int] = {"orchestrator": 50050, "stt": 50051, "tts": 50052, "llm": 50053, "ui": 7860}
+"""Short name to its usual port; `ui` is the page, which speaks HTTP."""

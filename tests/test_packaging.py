@@ -85,8 +85,9 @@ def test_a_wheel_holds_the_stubs_the_services_and_nothing_else(wheel: Path) -> N
         if package != "audio":
             assert {f"{folder}/{package}_pb2_grpc.py", f"{folder}/{package}_pb2_grpc.pyi"} <= names
     assert {"unmute/__init__.py", "unmute/py.typed", "mesh/py.typed", "stt_service/engine.py"} <= names
+    assert {"ui/py.typed", "ui/panel/panel.html", "ui/panel/panel.css", "ui/panel/main.js", "ui/panel/icon.svg"} <= names
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"mesh", "orchestrator", "stt_service", "tts_service", "llm_service", "unmute"}
+    assert tops == {"mesh", "orchestrator", "stt_service", "tts_service", "llm_service", "ui", "unmute"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
@@ -95,7 +96,7 @@ def test_an_installed_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: 
     site = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
     _install(python, wheel)
     commands, location = _run(python, "-c", IMPORT, cwd=tmp_path).splitlines()
-    assert {"up", "talk", "models", "stt", "tts", "llm", "orchestrator"} <= set(commands.split())
+    assert {"up", "talk", "models", "stt", "tts", "llm", "orchestrator", "ui"} <= set(commands.split())
     assert Path(location) == site / "unmute"
 
 

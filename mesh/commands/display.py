@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-_COLOURS = {"stt": "cyan", "tts": "magenta", "llm": "yellow", "orchestrator": "blue", "up": "bold"}
+_COLOURS = {"stt": "cyan", "tts": "magenta", "llm": "yellow", "orchestrator": "blue", "ui": "green", "up": "bold"}
 _WIDTH = 12
 
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 # In the order of a conversation, which is also the order of the display.
 ORDER = ("stt", "tts", "llm", "orchestrator")
+PAGE = "ui"
+# In the order of their ports after a base port.
+_BY_PORT = ("orchestrator", "stt", "tts", "llm", PAGE)
 DRAIN_SECONDS = 2.5
+PROBE_SECONDS = 1.0
 
 
 class UpSettings(CommandSettings):
@@ -30,7 +34,7 @@ class UpSettings(CommandSettings):
 
     host: str = Field(default="127.0.0.1", description="Address that every service listens on.")
     base_port: int | None = Field(
-        default=None, ge=1, le=65532, description="Port of the orchestrator; stt, tts and llm get the next three."
+        default=None, ge=1, le=65531, description="Port of the orchestrator; stt, tts, llm and ui get the next four."
     )
     orchestrator_port: int = Field(
         default=PORTS["orchestrator"], ge=1, le=65535, description="Port of the orchestrator."
@@ -38,6 +42,8 @@ class UpSettings(CommandSettings):
     stt_port: int = Field(default=PORTS["stt"], ge=1, le=65535, description="Port of speech to text.")
     tts_port: int = Field(default=PORTS["tts"], ge=1, le=65535, description="Port of text to speech.")
     llm_port: int = Field(default=PORTS["llm"], ge=1, le=65535, description="Port of the language model.")
+    ui_port: int = Field(default=PORTS[PAGE], ge=1, le=65535, description="Port of the page.")
+    page: bool = Field(default=True, description="Serve the page too, if what it needs is installed.")
     stt_engine: str | None = Field(default=None, description="Engine of speech to text. Unset: the service's default.")
     tts_engine: str | None = Field(default=None, description="Engine of text to speech. Unset: the service's default.")
     llm_engine: str | None = Field(
@@ -50,21 +56,23 @@ class UpSettings(CommandSettings):
     @field_validator("only")
     @classmethod
     def _known(cls, value: str) -> str:
-        unknown = [name for name in _split(value) if name not in ORDER]
+        known = (*ORDER, PAGE)
+        unknown = [name for name in _split(value) if name not in known]
         if unknown:
-            raise ValueError(f"no such service: {', '.join(unknown)} (there are {', '.join(ORDER)})")
+            raise ValueError(f"no such service: {', '.join(unknown)} (there are {', '.join(known)})")
         return value
 
     @property
     def services(self) -> tuple[str, ...]:
         """Short names of what to start."""
-        wanted = _split(self.only)
-        return tuple(name for name in ORDER if not wanted or name in wanted)
+        if wanted := _split(self.only):
+            return tuple(name for name in (*ORDER, PAGE) if name in wanted)
+        return (*ORDER, PAGE) if self.page and page_is_installed() else ORDER
 
     def port(self, name: str) -> int:
         """Returns the port of a service."""
         if self.base_port is not None:
-            return self.base_port + PORTS[name] - PORTS["orchestrator"]
+            return self.base_port + _BY_PORT.index(name)
         port: int = getattr(self, f"{name}_port")
         return port
 
@@ -81,14 +89,26 @@ def run(settings: UpSettings) -> int:
     return asyncio.run(_supervise(settings))
 
 
+def page_is_installed() -> bool:
+    """Returns whether there is a page to serve, and what it needs."""
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    from mesh.cli import GROUP
+
+    return any(point.name == PAGE for point in entry_points(group=GROUP)) and find_spec("gradio") is not None
+
+
 def arguments(name: str, settings: UpSettings) -> list[str]:
     """Returns the flags of one service."""
     flags = ["--host", settings.host, "--port", str(settings.port(name))]
     if settings.log_level is not None:
         flags += ["--log-level", settings.log_level]
+    if name == PAGE:
+        return [*flags, "--orchestrator", settings.address("orchestrator")]
     if name == "orchestrator":
         for upstream in settings.services:
-            if upstream != "orchestrator":
+            if upstream not in (PAGE, "orchestrator"):
                 flags += [f"--{upstream}", settings.address(upstream)]
         return flags
     engine = getattr(settings, f"{name}_engine")
@@ -101,16 +121,19 @@ def arguments(name: str, settings: UpSettings) -> list[str]:
 
 def _child(name: str, settings: UpSettings) -> Child:
     from mesh.channels import HealthState, check_health, open_channel
+    from mesh.http import answers_http
     from mesh.supervisor import Child
 
     async def probe() -> bool:
+        if name == PAGE:
+            return await answers_http(settings.address(name), "/healthz", PROBE_SECONDS)
         # A new channel each time: one that is used again would wait between its attempts to connect.
         async with open_channel(settings.address(name)) as channel:
-            health = await check_health(channel, HEALTH_NAMES[name], 1.0)
+            health = await check_health(channel, HEALTH_NAMES[name], PROBE_SECONDS)
         return health.state is HealthState.SERVING
 
     environment = {
-        # Four services share the cores of one machine.
+        # The services share the cores of one machine.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PYTHONUNBUFFERED": "1",
         f"UNMUTE_{name.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
@@ -140,6 +163,8 @@ async def _supervise(settings: UpSettings) -> int:
 def _hint(settings: UpSettings) -> str:
     if "orchestrator" not in settings.services:
         return "All services are up. Ctrl-C stops them."
+    if PAGE in settings.services:
+        return f"The mesh is up. Talk to it in a browser:  http://{settings.address(PAGE)}"
     usual = settings.address("orchestrator") == f"127.0.0.1:{PORTS['orchestrator']}"
     flag = "" if usual else f" --orchestrator {settings.address('orchestrator')}"
     return f"The mesh is up. Talk to it from another terminal:  unmute talk question.wav{flag}"

@@ -54,10 +54,22 @@ def load(*argv: str) -> UpSettings:
     return load_settings(UpSettings, argv, "unmute up")
 
 
-def test_a_base_port_places_all_four() -> None:
+def test_a_base_port_places_all_five() -> None:
     settings = load("--base-port", "6000")
-    ports = [settings.port(name) for name in ("orchestrator", "stt", "tts", "llm")]
-    assert ports == [6000, 6001, 6002, 6003]
+    ports = [settings.port(name) for name in ("orchestrator", "stt", "tts", "llm", "ui")]
+    assert ports == [6000, 6001, 6002, 6003, 6004]
+
+
+def test_the_page_is_served_unless_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.commands.up.page_is_installed", lambda: True)
+    settings = load("--orchestrator-port", "7")
+    assert settings.services == ("stt", "tts", "llm", "orchestrator", "ui")
+    assert arguments("ui", settings)[-2:] == ["--orchestrator", "127.0.0.1:7"]
+    assert "--ui" not in arguments("orchestrator", settings)
+    assert load("--no-page").services == ("stt", "tts", "llm", "orchestrator")
+    monkeypatch.setattr("mesh.commands.up.page_is_installed", lambda: False)
+    assert load().services == ("stt", "tts", "llm", "orchestrator")
+    assert load("--only", "ui").services == ("ui",)
 
 
 def test_flags_reach_the_service_they_are_for() -> None:

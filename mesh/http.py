@@ -1,0 +1,25 @@
+"""The little HTTP that the mesh itself needs: asking a server whether it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+async def answers_http(address: str, path: str, timeout: float) -> bool:
+    """Returns whether `GET path` at `address` (host:port) is answered with 200 within `timeout` seconds."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
+                await writer.drain()
+                status = await reader.readline()
+            finally:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    return status.split(b" ")[1:2] == [b"200"]

@@ -1,0 +1,135 @@
+"""A real Chromium in front of the page, driven by Playwright."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from mesh.audio import write_wav
+from ui.app import create_app
+from ui.settings import UiSettings
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=user-gesture-required",
+)
+HINT = "needs Chromium (Debian: apt install chromium; elsewhere set CHROMIUM to its path)"
+
+
+def chromium() -> str:
+    """Returns the path of Chromium; without one the test is skipped, but never in CI."""
+    given = os.environ.get("CHROMIUM")
+    found = given or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        need(HINT)
+    return str(found)
+
+
+def nginx() -> str:
+    """Returns the path of nginx; without one the test is skipped, but never in CI."""
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if not found:
+        need("needs nginx (Debian: apt install nginx-light)")
+    return str(found)
+
+
+def need(hint: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(hint)
+    pytest.skip(hint)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Any:
+        """Signals belong to the test runner."""
+        yield
+
+
+@asynccontextmanager
+async def serving(orchestrator: str, port: int = 0, **settings: Any) -> AsyncIterator[str]:
+    """Serves the page in this process; yields its address, which ends with a slash."""
+    app = create_app(UiSettings(orchestrator=orchestrator, **settings))
+    config = uvicorn.Config(
+        app, port=port, log_config=None, lifespan="on", ws_per_message_deflate=False, timeout_graceful_shutdown=1
+    )
+    server = _Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        if running.done():
+            running.result()
+            raise RuntimeError("the page did not start")
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(running, 10)
+
+
+@asynccontextmanager
+async def browsing(*, microphone: str | None = None, **options: Any) -> AsyncIterator[BrowserContext]:
+    """A browser of its own; `microphone` is a WAV file to speak, None refuses the microphone."""
+    flags = ["--use-fake-device-for-media-stream"]
+    if microphone is None:
+        flags.append("--deny-permission-prompts")
+    else:
+        flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}"]
+    folder = tempfile.mkdtemp(prefix="unmute-browser")
+    try:
+        async with async_playwright() as playwright:
+            context = await playwright.chromium.launch_persistent_context(
+                folder, executable_path=chromium(), headless=True, args=[*FLAGS, *flags], **options
+            )
+            try:
+                yield context
+            finally:
+                await context.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def open_page(context: BrowserContext, url: str) -> Page:
+    """Opens the page and waits until it can be used."""
+    page = await context.new_page()
+    page.set_default_timeout(15_000)
+    await page.goto(url)
+    await page.wait_for_function("window.unmute && !document.querySelector('.um').hidden", timeout=60_000)
+    return page
+
+
+async def connect(page: Page) -> None:
+    """Presses Connect and waits until the conversation lives."""
+    await page.click("[data-id=connect]")
+    await page.wait_for_function("window.unmute.call.state === 'live'")
+
+
+def quiet_wav(folder: Path, seconds: float = 30.0) -> str:
+    """Writes a microphone that hears nothing."""
+    path = folder / "quiet.wav"
+    write_wav(path, np.zeros(round(seconds * 48_000), np.float32), 48_000)
+    return str(path)
+
+
+# Root mean square of what the assistant's side sounds like now, at the end of the page's audio graph.
+LOUDNESS = """(() => { const node = window.unmute.call.voice; if (!node) return 0;
+  const a = new Float32Array(node.fftSize); node.getFloatTimeDomainData(a);
+  return Math.sqrt(a.reduce((s, x) => s + x * x, 0) / a.length); })()"""

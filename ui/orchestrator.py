@@ -1,0 +1,163 @@
+"""The orchestrator as the page sees it: its health, its characters, and how they sound."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections import OrderedDict
+from typing import Any
+
+import grpc
+import numpy as np
+import soundfile
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh.channels import from_rpc_error, open_channel
+from mesh.errors import UnavailableError
+from mesh.names import HEALTH_NAMES
+from ui import wire
+from unmute.conversation.v1 import conversation_pb2 as pb
+from unmute.conversation.v1 import conversation_pb2_grpc
+
+HEALTH_SECONDS = 2.0
+LIST_SECONDS = 5.0
+SAMPLE_SECONDS = 25.0
+MAX_SAMPLE_AUDIO_SECONDS = 12
+MAX_SAMPLES_KEPT = 64
+_SAMPLE_QUESTION = "Say hello and tell me in one short sentence who you are, in the language that you speak."
+
+
+class Orchestrator:
+    """A channel to the orchestrator, shared by all conversations of this page."""
+
+    def __init__(self, address: str, token: str = "") -> None:
+        """Connects when first used; `token` is the bearer token that it asks for."""
+        self.address = address
+        self.channel = open_channel(address, token=token)
+        self.stub: Any = conversation_pb2_grpc.ConversationServiceStub(self.channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self.channel)
+        self._samples: OrderedDict[str, bytes] = OrderedDict()
+        self._sampling = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self.channel.close()
+
+    async def health(self) -> dict[str, str]:
+        """Returns `ready`, `loading` or `down` for the orchestrator and each service that it reports on."""
+        states = await asyncio.gather(*(self._state(HEALTH_NAMES[name]) for name in HEALTH_NAMES))
+        return {
+            name: state or "down"
+            for name, state in zip(HEALTH_NAMES, states, strict=True)
+            if state or name == "orchestrator"
+        }
+
+    async def characters(self) -> list[dict[str, Any]]:
+        """Returns all characters, as the page shows them.
+
+        Raises:
+            MeshError: the orchestrator does not answer.
+        """
+        found: list[dict[str, Any]] = []
+        token = ""
+        try:
+            while True:
+                request = pb.ListCharactersRequest(page_token=token)
+                answer = await self.stub.ListCharacters(request, timeout=LIST_SECONDS)
+                found += [_character(character) for character in answer.characters]
+                token = answer.next_page_token
+                if not token:
+                    return found
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "orchestrator", self.address) from None
+
+    async def sample(self, character_id: str) -> bytes:
+        """Returns a WAV file in which a character introduces itself; it is made once and kept.
+
+        Raises:
+            NotFoundError: no such character.
+            MeshError: the mesh is full, down or too slow.
+        """
+        # One after the other: samples must not take the places of people who want to talk.
+        async with self._sampling:
+            if character_id not in self._samples:
+                try:
+                    async with asyncio.timeout(SAMPLE_SECONDS):
+                        self._samples[character_id] = await self._make_sample(character_id)
+                except TimeoutError:
+                    raise UnavailableError("the mesh took too long to make a sample") from None
+                while len(self._samples) > MAX_SAMPLES_KEPT:
+                    self._samples.popitem(last=False)
+            self._samples.move_to_end(character_id)
+            return self._samples[character_id]
+
+    async def _make_sample(self, character_id: str) -> bytes:
+        config = wire.full_session(pb.SessionConfig(), wire.PCM_RATE)
+        config.instructions.preset.character_id = character_id
+        config.turn_detection.manual.SetInParent()
+        config.reports_playback = False
+        # Nobody listens yet: there is nothing to be ahead of.
+        config.max_output_lead.seconds = MAX_SAMPLE_AUDIO_SECONDS
+        call = self.stub.Converse()
+        try:
+            await call.write(pb.ConverseRequest(session_update=pb.SessionUpdate(session=config)))
+            audio = await self._hear(call)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "orchestrator", self.address) from None
+        finally:
+            call.cancel()
+        return _wav(audio)
+
+    async def _hear(self, call: Any) -> bytes:
+        """Returns the audio of the answer to _SAMPLE_QUESTION; a greeting is cut off by the question."""
+        audio = bytearray()
+        event = await call.read()
+        while event is not grpc.aio.EOF:
+            match event.WhichOneof("event"):
+                case "session_created":
+                    text = pb.ContentPart(text=_SAMPLE_QUESTION)
+                    item = pb.Item(message=pb.MessageItem(role=pb.ROLE_USER, content=[text]))
+                    await call.write(pb.ConverseRequest(item_create=pb.ItemCreate(item=item)))
+                    await call.write(pb.ConverseRequest(response_create=pb.ResponseCreate()))
+                case "interrupted":
+                    audio.clear()
+                case "output_audio_delta":
+                    audio += event.output_audio_delta.audio.data
+                    if len(audio) >= 2 * MAX_SAMPLE_AUDIO_SECONDS * wire.PCM_RATE:
+                        return bytes(audio[: 2 * MAX_SAMPLE_AUDIO_SECONDS * wire.PCM_RATE])
+                case "output_audio_done":
+                    return bytes(audio)
+                case "response_done" if event.response_done.response.status == pb.RESPONSE_STATUS_FAILED:
+                    raise UnavailableError(event.response_done.response.error.message)
+            event = await call.read()
+        raise UnavailableError("the orchestrator ended the call")
+
+    async def _state(self, name: str) -> str | None:
+        """None: the orchestrator does not know the service."""
+        try:
+            request = health_pb2.HealthCheckRequest(service=name)
+            answer = await self._health.Check(request, timeout=HEALTH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return None if error.code() is grpc.StatusCode.NOT_FOUND else "down"
+        return "ready" if answer.status == health_pb2.HealthCheckResponse.SERVING else "loading"
+
+
+def _character(character: pb.Character) -> dict[str, Any]:
+    name, _, about = character.display_name.partition(",")
+    return {
+        "id": character.id,
+        "name": name.strip(),
+        "about": about.strip(),
+        "voiceId": character.voice_id,
+        "languageCode": character.instructions.language_code,
+        "instructions": character.instructions.text,
+        "attribution": character.attribution,
+    }
+
+
+def _wav(pcm: bytes) -> bytes:
+    if not pcm:
+        raise UnavailableError("the character said nothing")
+    file = io.BytesIO()
+    soundfile.write(file, np.frombuffer(pcm, "<i2"), wire.PCM_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()

@@ -1,0 +1,48 @@
+"""Settings of the page."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from mesh.settings import AddressSettings, LogLevel
+
+
+class UiSettings(AddressSettings):
+    """Flags and `UNMUTE_UI_...` variables of `unmute ui`."""
+
+    model_config = SettingsConfigDict(env_prefix="UNMUTE_UI_")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=7860, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    orchestrator: str = Field(
+        default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
+    )
+    orchestrator_token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
+    )
+    root_path: str = Field(default="", description="Path prefix that a proxy puts before the page, as /voice.")
+    user: str = Field(default="", description="Name that visitors must give. Empty: the page is open.")
+    password: SecretStr | None = Field(default=None, description="Password that goes with the name.")
+    allowed_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins beside the page's own that may open a conversation, as https://example.com.",
+    )
+    max_sessions: int = Field(default=64, ge=1, le=4096, description="Conversations that this page holds at once.")
+    drain_seconds: float = Field(
+        default=3.0, ge=0, le=600, description="Longest time, in seconds, that open calls are given at shutdown."
+    )
+    log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")
+
+    @field_validator("root_path")
+    @classmethod
+    def _normal(cls, value: str) -> str:
+        path = value.strip("/")
+        return f"/{path}" if path else ""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> UiSettings:
+        if bool(self.user) != bool(self.password):
+            raise ValueError("user and password go together: set both or none")
+        return self
