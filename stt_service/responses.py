@@ -66,6 +66,9 @@ class Responses:
 
     def of(self, event: Event) -> stt_pb2.TranscribeResponse:
         """Returns the response that tells `event`."""
+        if isinstance(event, TurnPrediction):
+            # It speaks of all audio up to `at`, and `progress` is all that tells a client so.
+            self._processed = max(self._processed, min(event.at, self._received))
         response = self.bare()
         match event:
             case Word(segment_id, word):
