@@ -57,6 +57,7 @@ def moves_of(data: bytes) -> list[Move]:
     return [(data[at], data[at + 1], data[at + 2]) for at in range(0, len(data) - _BYTES + 1, _BYTES)]
 
 
+@pytest.mark.timeout(3600)  # The nightly profile takes minutes.
 @given(st.sampled_from(range(len(CONFIGS))), st.binary(min_size=STEPS * _BYTES, max_size=STEPS * _BYTES))
 def test_whatever_happens_the_invariants_hold(config: int, data: bytes) -> None:
     World(CONFIGS[config]).play(moves_of(data))

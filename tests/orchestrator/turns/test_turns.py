@@ -291,3 +291,13 @@ def test_the_model_sees_the_whole_history_once() -> None:
         (Role.ASSISTANT, "Well then."),
         (Role.USER, "two"),
     ]
+
+
+def test_words_that_come_late_for_a_turn_that_has_ended_are_not_said_again() -> None:
+    play = Play(config())
+    play.user("what time is it", at=1.0, until=2.2)
+    play.at(3.1, events.FinalHeard("segment_1", "What time is it?", 1.0, 2.2))
+    play.until(6)
+    assert len(play.told(client.InputCommitted)) == 1
+    assert play.told(client.Interrupted) == []
+    assert play.transcript == ["user: what time is it", "assistant: Well then."]

@@ -81,6 +81,7 @@ class World:
         self.ended: dict[str, client.Response] = {}
         self.player: Player | None = None
         self.shown: dict[str, str] = {}
+        self.added: set[str] = set()
         self.last_calls = 0
         self.segment = 0
         self.closed = False
@@ -348,6 +349,12 @@ class World:
                 assert self.player.item_id == item_id
                 assert (start + end) / 2 <= self.player.played + SLACK, "text that was not played"
                 self.shown[item_id] = self.shown.get(item_id, "") + text
+            case client.ItemAdded(item):
+                self.added.add(item.id)
+            case client.ItemDone(item):
+                assert item.id in self.added, "done before it was added"
+            case client.ItemTruncated(item_id):
+                assert item_id in self.added, "an item cut that the client does not know"
             case client.OutputAudioPaused():
                 assert self.player is not None
                 assert not self.player.paused
