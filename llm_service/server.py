@@ -33,6 +33,8 @@ class LlmService(llm_pb2_grpc.LlmServiceServicer):
         self._calls = 0
         self._empty = asyncio.Event()
         self._empty.set()
+        # An engine that can die in its process says so here.
+        self.failed: asyncio.Event | None = getattr(engine, "failed", None)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer to `server`."""

@@ -4,4 +4,6 @@ import sys
 
 from mesh.cli import main
 
-sys.exit(main())
+# Processes that are spawned import this file again.
+if __name__ == "__main__":
+    sys.exit(main())
