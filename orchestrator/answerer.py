@@ -12,9 +12,10 @@ from typing import Any, cast
 from mesh.errors import MeshError
 from orchestrator.plan import Plan
 from orchestrator.prompts.base import examples, greeting
+from orchestrator.prompts.brevity import SentenceLimit
 from orchestrator.prompts.history import estimate_tokens, message_tokens, trim
 from orchestrator.turns.actions import Cue, StartAnswer
-from orchestrator.turns.events import AnswerCall, AnswerFailed, AnswerFinished, Event, Service
+from orchestrator.turns.events import AnswerCall, AnswerFailed, AnswerFinished, AnswerText, Event, Service
 from orchestrator.turns.items import Message, Role
 from orchestrator.upstreams import AnswerRequest, LlmSession
 from orchestrator.upstreams.calls import is_retryable
@@ -26,6 +27,8 @@ ANSWER_TOKENS = 256
 """Room kept for an answer without a limit of its own, in a context of no unusual size."""
 SHORT_ANSWER_TOKENS = 80
 """The limit of a small model's answer: one that finds no end loops."""
+SHORT_ANSWER_CHARACTERS = 120
+"""A small model's answer ends with the first sentence that ends beyond this: it only gets worse."""
 
 GOODBYE = 'I have been silent for a long time. Say goodbye to me now in one short sentence, and end with "Bye!"'
 RESULT = "The result has come. Tell me about it."
@@ -66,7 +69,9 @@ class Answerer:
         """Asks for an answer."""
         self._prefilled = ()
         request = make_request(action, plan)
-        task = self._spawn(self._answer(request))
+        asked_for = action.options.max_output_tokens or plan.max_output_tokens
+        limit = SentenceLimit(SHORT_ANSWER_CHARACTERS) if plan.compact and not asked_for else None
+        task = self._spawn(self._answer(request, limit))
         self._tasks[action.answer_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(action.answer_id, None))
 
@@ -84,11 +89,20 @@ class Answerer:
         self._prefilled = prefix
         self._llm.prefill(prefix, plan.definitions)
 
-    async def _answer(self, request: AnswerRequest) -> None:
+    async def _answer(self, request: AnswerRequest, limit: SentenceLimit | None) -> None:
         answer_id = request.answer_id
         try:
             async with aclosing(cast("Any", self._llm.answer(request))) as answer:
                 async for event in answer:
+                    if limit is not None and isinstance(event, AnswerText):
+                        text, ended = limit.take(event.text)
+                        if text:
+                            self._feed(replace(event, text=text))
+                        if ended:
+                            self._succeeded(Service.LLM)
+                            self._feed(AnswerFinished(answer_id))
+                            return
+                        continue
                     if isinstance(event, AnswerCall):
                         event = replace(event, call_id=self._unique(event.call_id))
                     if isinstance(event, AnswerFinished):
