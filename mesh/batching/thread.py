@@ -144,7 +144,8 @@ class EngineThread(Generic[EventT]):
         try:
             return await asyncio.wrap_future(answer)
         finally:
-            self._answers.discard(answer)
+            with self._changed:
+                self._answers.discard(answer)
 
     async def close(self) -> None:
         """Ends the thread after the step that runs now. May be called twice."""
@@ -218,7 +219,8 @@ class EngineThread(Generic[EventT]):
         with self._changed:
             self._ended = True
             self._commands.clear()
-            unanswered = [answer for answer in self._answers if answer.set_running_or_notify_cancel()]
+            waiting = [answer for answer in self._answers if not (answer.running() or answer.done())]
+            unanswered = [answer for answer in waiting if answer.set_running_or_notify_cancel()]
         for answer in unanswered:
             answer.set_exception(self._lost())
         try:
