@@ -160,7 +160,7 @@ class TtsConformance:
             assert squeezed((await soon(reading)).text) == "Good morning"
 
     async def test_pieces_do_not_matter(self, engine: Engine) -> None:
-        pick = random.Random(7)  # noqa: S311 - no secret
+        pick = random.Random(7)
         for text in TEXTS:
             whole = await speak(engine, [text], UtteranceConfig(seed=1))
             for _ in range(2):
