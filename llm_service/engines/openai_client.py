@@ -66,16 +66,14 @@ class OpenAiClient:
         """
         try:
             async with asyncio.timeout(self._settings.first_token_seconds):
-                page = await self._client.models.list()
-        except openai.NotFoundError:
+                page: Any = await self._client.get("/models", cast_to=object)
+        except (openai.NotFoundError, ValueError):
             return None
         except (openai.APIError, httpx2.HTTPError, TimeoutError) as error:
             raise to_mesh_error(error, self.where) from error
         # Whatever answers may be no API at all.
-        found = getattr(page, "data", None)
-        models: list[dict[str, Any]] = []
-        if isinstance(found, list):
-            models = [item.to_dict() for item in found if hasattr(item, "to_dict")]
+        found = page.get("data") if isinstance(page, dict) else None
+        models = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
         return [_to_model(model) for model in models if model.get("id")] or None
 
     async def answer(self, body: Body, tally: Tally) -> AsyncGenerator[Event, None]:
