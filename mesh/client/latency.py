@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mesh.client.pacing import InputClock
 from mesh.client.player import Part, Player
@@ -68,6 +68,8 @@ class Stopwatch:
         self._ended: dict[str, float] = {}
         self._parts: dict[Part, str] = {}
         self._held: float | None = None
+        self._silent: float | None = None
+        """When the last interruption fell silent, if it is not known yet what it is to be measured from."""
 
     def typed(self, now: float) -> None:
         """The user sent text."""
@@ -78,6 +80,7 @@ class Stopwatch:
         match event.WhichOneof("event"):
             case "speech_started":
                 self._speech_began = self._spoken(to_seconds(event.speech_started.start_offset))
+                self._complete_interruption()
             case "speech_stopped":
                 self._speech_ended = self._spoken(to_seconds(event.speech_stopped.end_offset))
             case "input_audio_committed" if self._speech_ended is None:
@@ -121,6 +124,8 @@ class Stopwatch:
 
     def _created(self, response_id: str) -> None:
         self._answer(response_id)
+        # What began to be said before has been answered now.
+        self._speech_began = None
         if self._speech_ended is not None:
             self._ended[response_id], self._speech_ended = self._speech_ended, None
 
@@ -136,6 +141,14 @@ class Stopwatch:
         delay = None if self._speech_began is None else max(0.0, silent - self._speech_began)
         dropped = self._player.queued / self._player.rate if real else 0.0
         self.interruptions.append(Interruption(response_id, real, delay, dropped))
+        self._silent = silent if delay is None else None
+
+    def _complete_interruption(self) -> None:
+        """Where the speech that interrupted began is told only after the interruption itself."""
+        silent, self._silent = self._silent, None
+        if silent is not None and self._speech_began is not None and self._speech_began <= silent:
+            delay = silent - self._speech_began
+            self.interruptions[-1] = replace(self.interruptions[-1], speech_to_silence=delay)
 
     def _done(self, response: pb.Response) -> None:
         answer = self._answer(response.id)

@@ -74,6 +74,19 @@ def test_an_interruption_is_timed_from_the_first_sound_of_speech_to_the_pause() 
     assert interruption.dropped == pytest.approx(2.75)
 
 
+def test_speech_that_is_told_only_after_its_interruption_is_timed_too() -> None:
+    scene = Scene()
+    scene.watch.apply(events.speech_started(0.5))
+    scene.watch.apply(events.response())
+    scene.answer(4000)
+    scene.play_until(BEGAN + 2.25)
+    scene.watch.apply(events.paused())
+    scene.watch.apply(events.interrupted())
+    scene.watch.apply(events.speech_started(2.0))
+    [interruption] = scene.watch.interruptions
+    assert interruption.speech_to_silence == pytest.approx(0.25)
+
+
 def test_a_false_interruption_is_told_apart() -> None:
     scene = Scene()
     scene.answer(5000)
