@@ -31,6 +31,8 @@ SHORT_ANSWER_CHARACTERS = 120
 """A small model's answer ends with the first sentence that ends beyond this: it only gets worse."""
 
 GOODBYE = 'I have been silent for a long time. Say goodbye to me now in one short sentence, and end with "Bye!"'
+SILENT = "Please ask me what I would like to talk about."
+"""What a small model is told in place of the silence marker: it makes nothing of that."""
 RESULT = "The result has come. Tell me about it."
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -147,6 +149,8 @@ def make_request(action: StartAnswer, plan: Plan) -> AnswerRequest:
         tool_use=use,
         tool_name=plan.tool_name if use is ToolUse.NAMED else "",
         max_output_tokens=limit,
+        # A small model that begins a second paragraph has nothing more to say.
+        stop_sequences=("\n\n",) if plan.compact else (),
         fresh=action.attempt > 1,
     )
 
@@ -159,6 +163,8 @@ def compose(
     match cue:
         case Cue.GREETING if not said:
             said.append(Message(Role.USER, greeting(plan.language_code)))
+        case Cue.SILENCE if plan.compact and said and said[-1].role is Role.USER:
+            said[-1] = Message(Role.USER, SILENT)
         case Cue.GOODBYE:
             if said and said[-1].role is Role.USER:
                 said.pop()

@@ -115,6 +115,8 @@ class AnswerRequest:
     tool_use: ToolUse = ToolUse.AUTO
     tool_name: str = ""
     max_output_tokens: int | None = None
+    stop_sequences: tuple[str, ...] = ()
+    """Texts that end the answer; not part of it."""
     fresh: bool = False
     """Make a call of its own for it: the last attempt failed."""
 

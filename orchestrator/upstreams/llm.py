@@ -188,7 +188,7 @@ class GrpcLlmSession:
             self._exchange = None
 
     def _start(self, request: AnswerRequest) -> llm_pb2.Start:
-        sampling = llm_pb2.SamplingParams()
+        sampling = llm_pb2.SamplingParams(stop_sequences=request.stop_sequences)
         if request.max_output_tokens is not None:
             sampling.max_output_tokens = request.max_output_tokens
         return llm_pb2.Start(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from orchestrator.server import OrchestratorService
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.turns.events import Service
 from tests.orchestrator.play import ROOT, session_config
-from tests.orchestrator.scripted import ScriptedMesh
+from tests.orchestrator.scripted import Call, ScriptedMesh
 from unmute.conversation.v1 import conversation_pb2 as pb
 from unmute.conversation.v1 import conversation_pb2_grpc
 
@@ -145,6 +147,28 @@ async def test_a_cancelled_call_leaves_nothing(unix_address: str) -> None:
         assert mesh.stt.closed
         assert mesh.llms[0].closed
         assert mesh.speeches[0].closed
+
+
+async def test_a_tool_of_a_real_mcp_server_is_run_and_its_result_is_spoken(unix_address: str, tmp_path: Path) -> None:
+    program = Path(__file__).parent / "mcp_server.py"
+    servers = {"servers": [{"label": "sums", "command": [sys.executable, str(program)], "allowed_tools": ["add"]}]}
+    (tmp_path / "tools.yaml").write_text(json.dumps(servers))
+    mesh = ScriptedMesh(answers=[[Call("add", '{"a": 19, "b": 23}')], "It is forty-two."])
+    async with serving(unix_address, mesh, tool_servers=tmp_path / "tools.yaml") as (_, stub):
+        call = stub.Converse()
+        await call.write(setup(tools=[pb.Tool(server=pb.ServerTool(label="sums"))]))
+        message = pb.MessageItem(role=pb.ROLE_USER, content=[pb.ContentPart(text="What is 19 and 23?")])
+        await call.write(pb.ConverseRequest(item_create=pb.ItemCreate(item=pb.Item(message=message))))
+        await call.write(pb.ConverseRequest(response_create=pb.ResponseCreate()))
+        await call.done_writing()
+        events = await read_all(call)
+    progress = [event.tool_call_progress.status for event in events if event.HasField("tool_call_progress")]
+    assert progress == [pb.WORK_STATUS_IN_PROGRESS, pb.WORK_STATUS_COMPLETED]
+    items = [event.item_added.item for event in events if event.HasField("item_added")]
+    assert [item.function_call.server_label for item in items if item.HasField("function_call")] == ["sums"]
+    assert mesh.asked[-1].messages[-1].text == "The sum is 42."
+    spoken = "".join(event.output_text_delta.text.text for event in events if event.HasField("output_text_delta"))
+    assert spoken == "It is forty-two."
 
 
 async def test_characters_are_listed_page_by_page(unix_address: str) -> None:

@@ -390,3 +390,19 @@ def test_a_small_model_is_shown_how_to_answer_and_a_large_one_is_not() -> None:
             assert [message.role for message in play.mesh.asked[0].messages] == [Role.SYSTEM, Role.USER]
 
     run(scene())
+
+
+def test_a_small_model_gets_a_short_prompt_and_is_told_of_silence_in_words() -> None:
+    async def scene() -> None:
+        async with stage(ScriptedMesh(context_tokens=2048, tools=False)) as play:
+            play.begin()
+            play.open_microphone()
+            await play.wait("response_done")
+            asked = play.mesh.asked[0]
+            assert len(asked.messages[0].text) < 300
+            assert "ask me" in asked.messages[-1].text
+            assert asked.max_output_tokens is not None
+            assert asked.stop_sequences == ("\n\n",)
+            assert play.all("idle_timeout_triggered")
+
+    run(scene())
