@@ -21,7 +21,7 @@ HELLO_SECONDS = 10.0
 START_SECONDS = 15.0
 SEND_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
-MAX_UNSENT = 500
+MAX_UNSENT = 50
 
 NORMAL, POLICY, INTERNAL, AGAIN = 1000, 1008, 1011, 1013
 
@@ -110,14 +110,14 @@ class Bridge:
     async def _read_page(self, microphone: Microphone) -> None:
         while (message := await self._socket.receive()) is not None:
             if isinstance(message, bytes):
-                self._queue(pb.ConverseRequest(input_audio=microphone.chunk(message)))
+                await self._queue(pb.ConverseRequest(input_audio=microphone.chunk(message)))
                 continue
             self._limits.text(message)
             match wire.read_message(message):
                 case wire.Ping(value):
                     await self._send(wire.dump("pong", value))
                 case request:
-                    self._queue(request)
+                    await self._queue(request)
         raise _PageLeftError
 
     async def _write_call(self, call: Any) -> None:
@@ -146,10 +146,11 @@ class Bridge:
     async def _send(self, message: Message) -> None:
         await asyncio.wait_for(self._socket.send(message), SEND_SECONDS)
 
-    def _queue(self, request: pb.ConverseRequest) -> None:
+    async def _queue(self, request: pb.ConverseRequest) -> None:
+        # A full queue holds the page back, whose own queue drops what is too old.
         try:
-            self._outbox.put_nowait(request)
-        except asyncio.QueueFull:
+            await asyncio.wait_for(self._outbox.put(request), SEND_SECONDS)
+        except TimeoutError:
             raise UnavailableError("the orchestrator does not keep up", reason="SLOW") from None
 
     async def _refuse(self, reason: dict[str, Any], code: int) -> None:

@@ -34,7 +34,7 @@ def build_page() -> gr.Blocks:
             html_template=(PANEL / "panel.html").read_text(encoding="utf-8"),
             js_on_load=_LOAD,
             apply_default_css=False,
-            elem_id="unmute",
+            elem_id="unmute-panel",
         )
     return page
 

@@ -17,7 +17,7 @@ import uvicorn
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from mesh.audio import write_wav
-from ui.app import create_app
+from ui.server import make_server_config
 from ui.settings import UiSettings
 
 FLAGS = (
@@ -67,11 +67,8 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(orchestrator: str, port: int = 0, **settings: Any) -> AsyncIterator[str]:
     """Serves the page in this process; yields its address, which ends with a slash."""
-    app = create_app(UiSettings(orchestrator=orchestrator, **settings))
-    config = uvicorn.Config(
-        app, port=port, log_config=None, lifespan="on", ws_per_message_deflate=False, timeout_graceful_shutdown=1
-    )
-    server = _Server(config)
+    chosen = UiSettings(orchestrator=orchestrator, port=port, drain_seconds=1, **settings)
+    server = _Server(make_server_config(chosen))
     running = asyncio.create_task(server.serve())
     while not server.started:
         if running.done():
@@ -116,10 +113,24 @@ async def open_page(context: BrowserContext, url: str) -> Page:
     return page
 
 
+async def state_is(page: Page, state: str) -> None:
+    """Waits until the call is in a state."""
+    await page.wait_for_function("state => window.unmute.call.state === state", arg=state)
+
+
 async def connect(page: Page) -> None:
     """Presses Connect and waits until the conversation lives."""
     await page.click("[data-id=connect]")
-    await page.wait_for_function("window.unmute.call.state === 'live'")
+    await state_is(page, "live")
+
+
+def tone_wav(folder: Path, seconds: float = 30.0) -> str:
+    """Writes a microphone that hears a voice-like tone without a break."""
+    path = folder / "tone.wav"
+    at = np.arange(round(seconds * 48_000)) / 48_000
+    swell = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * at)
+    write_wav(path, (0.4 * swell * np.sin(2 * np.pi * 180 * at)).astype(np.float32), 48_000)
+    return str(path)
 
 
 def quiet_wav(folder: Path, seconds: float = 30.0) -> str:

@@ -69,16 +69,19 @@ export class Call extends EventTarget {
     // Made inside the click, which is what lets it sound.
     this.context = new AudioContext({ latencyHint: 'interactive' });
     const context = this.context;
-    const modules = ['capture', 'playback'].map((name) =>
-      context.audioWorklet.addModule(new URL(`${name}.worklet.js`, import.meta.url)),
+    const names = ['capture', 'playback'];
+    const modules = Promise.all(
+      names.map((name) => context.audioWorklet.addModule(new URL(`${name}.worklet.js`, import.meta.url))),
     );
+    // Without a microphone nobody waits for them, and closing the context breaks them off.
+    modules.catch(() => {});
     const stream = wantMicrophone ? await openMicrophone(deviceId) : null;
     if (generation !== this.generation) {
       stream?.getTracks().forEach((track) => track.stop());
       throw new DOMException('left', 'AbortError');
     }
     this.stream = stream;
-    await Promise.all(modules);
+    await modules;
     await context.resume();
     this.capture = new AudioWorkletNode(context, 'unmute-capture', { outputChannelCount: [1] });
     this.playback = new AudioWorkletNode(context, 'unmute-playback', { numberOfInputs: 0, outputChannelCount: [1] });

@@ -1,0 +1,143 @@
+"""The page's server over HTTP: who may come in, and what it says of the mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import soundfile
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from mesh.settings import UsageError, load_settings
+from tests.ui.browser import serving
+from tests.ui.scripted import RATE, Stage, orchestrating, tone
+from ui.gate import same_origin
+from ui.settings import UiSettings
+
+
+async def introduce(stage: Stage) -> None:
+    """Answers each question with a second of sound, after a greeting that nobody waits for."""
+    greeting = await stage.begin()
+    await stage.audio(greeting, tone(0.5))
+    await stage.until(lambda stage: "response_create" in stage.kinds())
+    await stage.interrupt(greeting, "")
+    await stage.speak(await stage.begin(), tone(1.0))
+    await stage.until(lambda stage: False)
+
+
+@pytest.fixture
+async def site(unix_address: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        orchestrating(unix_address, introduce),
+        serving(unix_address) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        yield client
+
+
+async def test_characters_and_health_come_from_the_orchestrator(site: httpx.AsyncClient) -> None:
+    characters = (await site.get("api/characters")).json()
+    assert characters[0]["name"] == "Robin"
+    assert characters[0]["about"] == "the assistant"
+    assert characters[3]["voiceId"] == "heart-quick"
+    health = (await site.get("api/health")).json()
+    assert health["ready"]
+    assert set(health["services"]) == {"orchestrator", "stt", "tts", "llm"}
+    assert (await site.get("healthz")).status_code == 200
+
+
+async def test_a_sample_is_what_the_character_answers(site: httpx.AsyncClient) -> None:
+    answer = await site.get("api/characters/robin/sample.wav")
+    samples, rate = soundfile.read(io.BytesIO(answer.content))
+    assert (len(samples), rate) == (RATE, RATE)
+    assert (await site.get("api/characters/robin/sample.wav")).content == answer.content
+
+
+async def test_the_panel_is_served_with_headers_that_protect(site: httpx.AsyncClient) -> None:
+    script = await site.get("panel/main.js")
+    assert "javascript" in script.headers["content-type"]
+    assert script.headers["cache-control"] == "no-cache"
+    assert script.headers["x-content-type-options"] == "nosniff"
+    page = await site.get("/")
+    assert "gradio" in page.text
+    assert page.headers["referrer-policy"] == "same-origin"
+
+
+async def test_a_mesh_that_loads_or_is_gone_is_told(unix_address: str) -> None:
+    async with serving(unix_address) as url, httpx.AsyncClient(base_url=url) as client:
+        health = (await client.get("api/health")).json()
+        assert health == {"ready": False, "services": health["services"]}
+        assert set(health["services"].values()) == {"down"}
+        assert (await client.get("api/characters")).status_code == 503
+        assert (await client.get("api/characters/robin/sample.wav")).json()["code"] == "down"
+
+
+async def test_a_login_guards_all_but_the_probe(unix_address: str) -> None:
+    settings: dict[str, Any] = {"user": "ada", "password": "difference: engine"}
+    async with serving(unix_address, **settings) as url, httpx.AsyncClient(base_url=url) as client:
+        for method, path in (("GET", "/"), ("POST", "api/token"), ("GET", "panel/main.js"), ("GET", "gradio_api/info")):
+            refused = await client.request(method, path)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"].startswith("Basic")
+        assert (await client.get("healthz")).status_code == 200
+        assert (await client.post("api/token", auth=("ada", "wrong"))).status_code == 401
+        assert (await client.post("api/token", headers={"authorization": "Basic %%%"})).status_code == 401
+        assert (await client.post("api/token", auth=("ada", "difference: engine"))).json()["token"]
+
+
+async def test_another_sites_page_may_open_no_conversation(site: httpx.AsyncClient) -> None:
+    url = str(site.base_url).replace("http", "ws") + "converse"
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(url, origin="https://evil.example"):  # type: ignore[arg-type]  # a str subtype
+            pass
+    assert refused.value.response.status_code == 403
+    async with connect(url, origin=str(site.base_url).rstrip("/")) as socket:  # type: ignore[arg-type]  # as above
+        await socket.send('{"hello": {"token": "forged"}}')
+        assert '"token"' in str(await asyncio.wait_for(socket.recv(), 10))
+
+
+async def test_a_message_that_is_too_large_ends_the_conversation(site: httpx.AsyncClient) -> None:
+    async with connect(str(site.base_url).replace("http", "ws") + "converse") as socket:
+        await socket.send("x" * 100_000)
+        with pytest.raises(ConnectionClosed) as closed:
+            await asyncio.wait_for(socket.recv(), 10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+async def test_no_more_conversations_than_the_page_holds(unix_address: str) -> None:
+    async with orchestrating(unix_address, introduce), serving(unix_address, max_sessions=1) as url:
+        address = url.replace("http", "ws") + "converse"
+        async with connect(address), connect(address) as second:
+            assert '"full"' in str(await asyncio.wait_for(second.recv(), 10))
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"origin": "http://127.0.0.1:7860", "host": "127.0.0.1:7860"}, True),
+        ({"origin": "https://talk.example", "host": "talk.example"}, True),
+        ({"origin": "https://talk.example", "host": "talk.example:443"}, True),
+        ({"origin": "https://talk.example", "host": "10.0.0.1:7860", "x-forwarded-host": "talk.example"}, True),
+        ({"origin": "https://friend.example", "host": "talk.example"}, True),
+        ({"origin": "https://evil.example", "host": "talk.example"}, False),
+        ({"origin": "https://talk.example.evil.example", "host": "talk.example"}, False),
+        ({"origin": "https://talk.example:444", "host": "talk.example"}, False),
+        ({"origin": "null", "host": "talk.example"}, False),
+        ({"origin": "https://evil.example", "host": ""}, False),
+    ],
+)
+def test_origins(headers: dict[str, str], allowed: bool) -> None:
+    assert same_origin(headers, ["https://friend.example/"]) is allowed
+
+
+def test_settings() -> None:
+    assert load_settings(UiSettings, ["--root-path", "voice/"], "unmute ui").root_path == "/voice"
+    with pytest.raises(UsageError, match="user and password"):
+        load_settings(UiSettings, ["--user", "ada"], "unmute ui")
