@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -239,6 +240,45 @@ async def test_chat_remembers_and_obeys_commands(
     out = capsys.readouterr().out
     assert "2: Again\n" in out
     assert "no such command: /dance" in out
+
+
+class Rambler(Writer):
+    """Goes on until it is stopped; types what its user would."""
+
+    def __init__(self, keyboard: int) -> None:
+        super().__init__()
+        self.keyboard = keyboard
+
+    async def Generate(self, requests: AsyncIterator[Any], context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        answer = ""
+        async for request in requests:
+            if request.WhichOneof("request") == "generate":
+                self.starts.append(request.generate)
+                answer = request.generate.answer_id
+                text = llm_pb2.TextDelta(text="So")
+                await context.write(llm_pb2.GenerateResponse(text=text, answer_id=answer))
+                os.write(self.keyboard, b"And then?\n/stop\n")
+            else:
+                finished = llm_pb2.Finished(reason=llm_pb2.FINISH_REASON_STOPPED)
+                await context.write(llm_pb2.GenerateResponse(finished=finished, answer_id=answer))
+                if len(self.starts) == 2:
+                    os.write(self.keyboard, b"/quit\n")
+
+
+async def test_chat_stops_an_answer_and_goes_on(unix_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed, keyboard = os.pipe()
+    writer = Rambler(keyboard)
+    with os.fdopen(typed) as source:
+        monkeypatch.setattr(sys, "stdin", source)
+        os.write(keyboard, b"Hello\n")
+        async with serving(unix_address, writer.add):
+            assert await unmute("chat", "--llm", unix_address) == 0
+        os.close(keyboard)
+    assert [(message.text, message.interrupted) for message in writer.starts[1].messages] == [
+        ("Hello", False),
+        ("So", True),
+        ("And then?", False),
+    ]
 
 
 async def test_chat_names_a_service_that_is_lost(unix_address: str, capsys: pytest.CaptureFixture[str]) -> None:
