@@ -67,9 +67,10 @@ test: lint test-kyutai ## Runs the linters, the type checker and the tests (ARGS
 test-kyutai: setup-kyutai ## Runs the tests of the engines on Kyutai's models, with tiny ones on the CPU.
 	$(KYUTAI)/bin/python -m pytest tests/kyutai
 
-# vLLM's requirements contradict the rest's, so it lives apart; on a CPU it is slow, but it is the real one.
+# vLLM's requirements contradict the rest's, so it lives apart; on a CPU it is slow, but it is the real one. What it
+# warns of is not ours to mend.
 test-vllm: $(VLLM)/.installed $(VLLM)/smollm2/done ## Runs the tests of the vLLM engine, with the real vLLM on the CPU.
-	env -u OMP_NUM_THREADS $(VLLM)/bin/python -m pytest tests/vllm
+	env -u OMP_NUM_THREADS $(VLLM)/bin/python -m pytest -W default tests/vllm
 
 $(VLLM)/bin/python: | $(BIN)/python
 	$(BIN)/python -m venv $(VLLM)

@@ -1,13 +1,14 @@
-"""Measures the embedded language model and prints a table: `python -m bench.llm`.
+"""Measures a language-model engine and prints a table: `python -m bench.llm [flags of unmute llm]`.
 
 Times depend on the machine and on what else runs; tokens, counts and ratios do not.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import contextlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -21,16 +22,20 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from llm_service.engine import Finished, Message, Request, Role, Sampling, Session, TextDelta, Usage
-from llm_service.engines.llama_cpp import LlamaCppEngine, create
+from llm_service.engine import Engine, Finished, Message, Request, Role, Sampling, Session, TextDelta, Usage
+from llm_service.engines import create_engine
+from llm_service.engines.llama_cpp import LlamaCppEngine
 from llm_service.server import LlmService
 from llm_service.settings import LlmSettings
 from mesh.channels import open_channel
 from mesh.interceptors import MeshInterceptor
+from mesh.settings import load_settings
 from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
 
 RULE = "You are a helpful assistant who talks with people by voice. Answer in one short sentence. "
 QUESTION = "What is the largest ocean on Earth?"
+AT_ONCE = (1, 4, 16)
+PAIRS = 20
 
 
 @dataclass
@@ -43,6 +48,11 @@ class Run:
     """Seconds from the first text to the end."""
     texts: int = 0
     usage: Usage = field(default_factory=Usage)
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole answer."""
+        return self.first + self.gaps
 
     @property
     def rate(self) -> float:
@@ -91,7 +101,7 @@ async def run_grpc(call: Any, request: Request) -> Run:
     return run
 
 
-async def measure_prompts(engine: LlamaCppEngine, table: Table) -> None:
+async def measure_prompts(engine: Engine, table: Table) -> None:
     """First text with a system prompt of some 500 tokens: cold, known, read before, known to another session."""
     system = RULE * 26
     first, second = await engine.open(), await engine.open()
@@ -104,7 +114,8 @@ async def measure_prompts(engine: LlamaCppEngine, table: Table) -> None:
     request = make_request("Your name is Ava. " + system)
     began = time.perf_counter()
     await first.prefill(request.messages[:1])
-    row(table, "reading a prefix", (time.perf_counter() - began) * 1e3, "ms", "while the user still speaks")
+    note = "while the user still speaks" if engine.capabilities.prefix_cache else "this engine reads none"
+    row(table, "reading a prefix", (time.perf_counter() - began) * 1e3, "ms", note)
     after = await run_engine(first, request)
     row(table, "first text after that prefix", after.first * 1e3, "ms", cached(after))
     reading = asyncio.create_task(first.prefill(make_request("No. " + system).messages))
@@ -116,24 +127,26 @@ async def measure_prompts(engine: LlamaCppEngine, table: Table) -> None:
     await second.close()
 
 
-async def measure_rates(engine: LlamaCppEngine, table: Table) -> None:
-    """Tokens per second, alone and with all slots at work."""
-    sessions = [await engine.open() for _ in range(engine.capabilities.slots)]
-    request = make_request("Tell long stories.", 96)
-    alone = [await run_engine(sessions[0], request) for _ in range(3)]
-    row(table, "decoding, one session", median(run.rate for run in alone), "tokens/s")
-    for session in sessions:
-        await run_engine(session, make_request("Tell long stories.", 2))
-    began = time.perf_counter()
-    runs = await asyncio.gather(*(run_engine(session, request) for session in sessions))
-    total = sum(run.usage.output_tokens for run in runs) / (time.perf_counter() - began)
-    row(table, f"decoding, {len(sessions)} sessions together", total, "tokens/s")
-    row(table, "decoding, each of them", median(run.rate for run in runs), "tokens/s")
-    for session in sessions:
-        await session.close()
+async def measure_rates(engine: Engine, table: Table) -> None:
+    """Tokens per second and first text, with ever more sessions at once."""
+    for count in (count for count in AT_ONCE if count <= engine.capabilities.slots):
+        sessions = [await engine.open() for _ in range(count)]
+        request = make_request("Tell long stories.", 64)
+        for session in sessions:
+            await run_engine(session, make_request("Tell long stories.", 2))
+        began = time.perf_counter()
+        runs = await asyncio.gather(*(run_engine(session, request) for session in sessions))
+        total = sum(run.usage.output_tokens for run in runs) / (time.perf_counter() - began)
+        name = f"{count} at once" if count > 1 else "one session"
+        note = f"each {median(run.rate for run in runs):.1f}, slowest {min(run.rate for run in runs):.1f}"
+        row(table, f"decoding, {name}", total, "tokens/s", note if count > 1 else "")
+        firsts = [1e3 * run.first for run in runs]
+        row(table, f"first text, {name}, prompt known", median(firsts), "ms", f"at most {max(firsts):.0f} ms")
+        for session in sessions:
+            await session.close()
 
 
-async def measure_stops(engine: LlamaCppEngine, table: Table) -> None:
+async def measure_stops(engine: Engine, table: Table) -> None:
     """From `stop` to `Finished`, to the free slot, and what was still generated."""
     session = await engine.open()
     finished, freed, late = [], [], 0
@@ -143,39 +156,48 @@ async def measure_stops(engine: LlamaCppEngine, table: Table) -> None:
             if isinstance(event, TextDelta):
                 break
         began = time.perf_counter()
-        (completion,) = engine.running
+        running = engine.running if isinstance(engine, LlamaCppEngine) else ()
         await session.stop()
         async for event in events:
             assert isinstance(event, Finished)  # noqa: S101 - nothing else may come
         finished.append(time.perf_counter() - began)
-        await completion.done.wait()
+        for completion in running:
+            await completion.done.wait()
+            late = max(late, completion.late_chunks)
         freed.append(time.perf_counter() - began)
-        late = max(late, completion.late_chunks)
-    row(table, "stop to finished", 1e3 * median(finished), "ms", "median of 10")
+        assert not engine.used_slots  # noqa: S101 - free is free
+    row(table, "stop to finished", 1e3 * median(finished), "ms", f"at most {1e3 * max(finished):.1f} ms")
     row(table, "stop to free slot", 1e3 * median(freed), "ms", f"at most {1e3 * max(freed):.1f} ms")
-    row(table, "tokens after stop", late, "", "worst of 10; not sent")
+    if isinstance(engine, LlamaCppEngine):
+        row(table, "tokens after stop", late, "", "worst of 10; not sent")
     await session.close()
 
 
-async def measure_grpc(engine: LlamaCppEngine, table: Table) -> None:
-    """What gRPC adds to an answer of the bare engine."""
+async def measure_grpc(engine: Engine, table: Table) -> None:
+    """What gRPC adds to an answer of the bare engine: pairs, so that both see the same machine."""
     request = make_request("Be brief.", 48)
     session = await engine.open()
-    await run_engine(session, request)
-    bare = [await run_engine(session, request) for _ in range(10)]
-    await session.close()
+    bare, served = [], []
     async with serving(engine) as stub:
         call = stub.Generate()
+        await run_engine(session, request)
         await run_grpc(call, request)
-        served = [await run_grpc(call, request) for _ in range(10)]
+        for _ in range(PAIRS):
+            bare.append(await run_engine(session, request))
+            served.append(await run_grpc(call, request))
         call.cancel()
+    await session.close()
     for name, runs in (("bare engine", bare), ("through gRPC", served)):
         row(table, f"first text, {name}", 1e3 * median(run.first for run in runs), "ms", cached(runs[-1]))
-        row(table, f"whole answer, {name}", 1e3 * median(run.first + run.gaps for run in runs), "ms")
+        row(table, f"whole answer, {name}", 1e3 * median(run.total for run in runs), "ms")
+    first = 1e3 * (median(run.first for run in served) - median(run.first for run in bare))
+    whole = median(run.total for run in served) / median(run.total for run in bare) - 1
+    row(table, "gRPC's share of the first text", first, "ms", f"median of {PAIRS} pairs; aim: at most 2 ms")
+    row(table, "gRPC's share of the whole answer", 100 * whole, "%", "aim: at most 3 %")
 
 
 @asynccontextmanager
-async def serving(engine: LlamaCppEngine) -> AsyncIterator[Any]:
+async def serving(engine: Engine) -> AsyncIterator[Any]:
     """Serves `engine` on a Unix socket; yields a stub."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"unix:{Path(folder) / 's'}"
@@ -193,6 +215,15 @@ def median(values: Any) -> float:
     return float(statistics.median(values))
 
 
+def memory(process: psutil.Process) -> int:
+    """Returns the bytes of `process` and of those it has started, shared pages counted once each."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            total += one.memory_full_info().pss
+    return total
+
+
 def cached(run: Run) -> str:
     """Says how much of the prompt was known."""
     return f"{run.usage.cached_tokens} of {run.usage.input_tokens} tokens cached"
@@ -205,26 +236,21 @@ def row(table: Table, name: str, value: float, unit: str, note: str = "") -> Non
 
 async def main() -> None:
     """Runs all measurements."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a GGUF file instead of the embedded model")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--slots", type=int, default=4)
-    options = parser.parse_args()
+    settings = load_settings(LlmSettings, sys.argv[1:], "bench.llm")
+    if settings.slots is None and settings.max_num_seqs is None:
+        settings.slots = max(AT_ONCE)
     process = psutil.Process()
-    before = process.memory_info().rss
-    settings = LlmSettings(model=options.model, threads=options.threads, slots=options.slots)
-    engine = create(settings)
+    before = memory(process)
+    engine = create_engine(settings)
     began = time.perf_counter()
     await engine.start()
-    table = Table(
-        "what", "value", "unit", "note", title=f"{engine.capabilities.models[0].id}, {options.threads} thread(s)"
-    )
-    row(table, "load", time.perf_counter() - began, "s", "weights verified before")
+    table = Table("what", "value", "unit", "note", title=f"{settings.engine}, {engine.capabilities.models[0].id}")
+    row(table, "load", time.perf_counter() - began, "s")
     await measure_prompts(engine, table)
     await measure_rates(engine, table)
     await measure_stops(engine, table)
     await measure_grpc(engine, table)
-    row(table, "memory of engine and model", (process.memory_info().rss - before) / 2**20, "MiB")
+    row(table, "memory of engine and model", (memory(process) - before) / 2**20, "MiB")
     began = time.perf_counter()
     await engine.close()
     row(table, "close", (time.perf_counter() - began) * 1e3, "ms")

@@ -119,6 +119,8 @@ class VllmEngine:
             if (reader := getattr(llm, "output_handler", None)) is not None:
                 reader.cancel()
             await asyncio.to_thread(llm.shutdown)
+            # It would try again at the interpreter's end, and fail there.
+            llm.shutdown = _done
 
     def check(self, model: str) -> None:
         """Raises UnavailableError when not running, NotFoundError for a model that is not this."""
@@ -172,6 +174,10 @@ class VllmEngine:
             raise
         except RuntimeError as error:
             raise UnavailableError("the language model has failed") from error
+
+
+def _done() -> None:
+    """There is nothing left to shut down."""
 
 
 def _discard(loading: asyncio.Future[tuple[Any, VllmChat]]) -> None:

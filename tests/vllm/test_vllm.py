@@ -35,7 +35,6 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("default"),
 ]
 
 MODEL = str(Path(sys.prefix) / "smollm2")
