@@ -11,7 +11,12 @@ from typing import Any
 from mesh.errors import FailedPreconditionError, NotFoundError
 from mesh.kyutai.hub import Hub
 
-_FILES = ("moshi_name", "mimi_name", "tokenizer_name")
+# The names that moshi falls back on.
+_FILES = {
+    "moshi_name": "model.safetensors",
+    "mimi_name": "tokenizer-e351c8d8-checkpoint125.safetensors",
+    "tokenizer_name": "tokenizer_spm_32k_3.model",
+}
 _LANGUAGE_MODEL = ("dim", "text_card", "card", "n_q", "dep_q", "delays", "num_layers", "num_heads")
 
 
@@ -92,7 +97,8 @@ def read_config(path: Path, kind: str) -> dict[str, Any]:
         raise _wrong(path, f"it cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise _wrong(path, "it is no JSON object")
-    missing = [key for key in (*_FILES, *_LANGUAGE_MODEL) if key not in config]
+    config = _FILES | config
+    missing = [key for key in _LANGUAGE_MODEL if key not in config]
     if missing:
         raise _wrong(path, f"it lacks {', '.join(missing)}")
     if config.get("model_type", "moshi") != kind:
@@ -103,6 +109,10 @@ def read_config(path: Path, kind: str) -> dict[str, Any]:
     for key in _FILES:
         if not isinstance(config[key], str):
             raise _wrong(path, f"{key} is no text")
+    # Another format is unpickled, and that can run any code.
+    for key in ("moshi_name", "mimi_name"):
+        if not config[key].endswith(".safetensors"):
+            raise _wrong(path, f"{key} must name a .safetensors file, and is {config[key]!r}")
     return config
 
 

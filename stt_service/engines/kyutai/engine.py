@@ -99,7 +99,7 @@ class KyutaiEngine:
         """
         thread = self._thread
         if thread is None or not self._started:
-            raise FailedPreconditionError("the engine has not been started")
+            raise FailedPreconditionError("the engine is not running")
         self._check(config)
         lease = await self._admission.acquire()
         try:
@@ -115,6 +115,7 @@ class KyutaiEngine:
 
     async def close(self) -> None:
         """Ends every session and the thread, and frees the model. May be called twice."""
+        self._started = False
         for session in list(self._sessions.values()):
             await session.close()
         if self._thread is not None:

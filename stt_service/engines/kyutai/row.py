@@ -96,6 +96,7 @@ class Row:
         self._rest: Samples = np.zeros(0, np.float32)
         self._current: Frame | None = None
         self._received = self._queued = 0
+        self._processed = 0.0
         self._unflushed = False
         self._due = 0
         self.events: list[Event] = []
@@ -212,8 +213,10 @@ class Row:
                 self.events.append(MarkerReached(marker_id))
 
     def _progress(self) -> None:
-        processed = self._timeline.end
-        self.events.append(Progress(self._received / RATE, processed, min(processed, self._hearing.final)))
+        received = self._received / RATE
+        # Sums of seconds may differ in the last bit, and progress never goes back.
+        self._processed = max(self._processed, min(received, self._timeline.end))
+        self.events.append(Progress(received, self._processed, min(self._processed, self._hearing.final)))
 
     # The queue
 
