@@ -70,7 +70,7 @@ class Hub:
             raise NotFoundError("model", f"{repo} has no file {name}") from error
         except errors.HfHubHTTPError as error:
             raise UnavailableError(f"the hub refused {name} of {repo}: {error}", reason="WEIGHTS_MISSING") from error
-        except OSError as error:
+        except _offline_errors(errors) as error:
             raise UnavailableError(f"cannot fetch {name} of {repo}: {error}", reason="WEIGHTS_MISSING") from error
 
     def _check_token(self) -> None:
@@ -92,7 +92,7 @@ class Hub:
                 "the hub does not accept the token in HF_TOKEN (or of `hf auth login`); public models need none",
                 reason="TOKEN_REFUSED",
             ) from error
-        except OSError:
+        except _offline_errors(errors):
             # Without the hub nothing can be downloaded either, and `fetch` says so.
             return
         if may_write(account):
@@ -103,6 +103,11 @@ class Hub:
                 reason="TOKEN_CAN_WRITE",
             )
         self._checked = True
+
+
+def _offline_errors(errors: Any) -> tuple[type[Exception], ...]:
+    """Returns what a connection that fails raises: the hub's client has changed its HTTP library over time."""
+    return OSError, getattr(errors, "HTTPError", OSError)
 
 
 def may_write(account: Mapping[str, Any]) -> bool:
