@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
@@ -49,6 +51,15 @@ class UpSettings(CommandSettings):
     llm_engine: str | None = Field(
         default=None, description="Engine of the language model. Unset: the service's default."
     )
+    stt_python: str | None = Field(
+        default=None, description="Python of another environment, to run speech to text with. Unset: this one."
+    )
+    tts_python: str | None = Field(
+        default=None, description="Python of another environment, to run text to speech with. Unset: this one."
+    )
+    llm_python: str | None = Field(
+        default=None, description="Python of another environment, to run the language model with. Unset: this one."
+    )
     model: str | None = Field(default=None, description="Language model, as `unmute llm --model` takes it.")
     only: str = Field(default="", description="Start only these services, separated by commas.")
     log_level: LogLevel | None = Field(default=None, description="Least severe message that the services log.")
@@ -76,6 +87,11 @@ class UpSettings(CommandSettings):
         port: int = getattr(self, f"{name}_port")
         return port
 
+    def python(self, name: str) -> str:
+        """Returns the Python that runs a service: engines whose packages contradict each other live apart."""
+        chosen: str | None = getattr(self, f"{name}_python", None)
+        return sys.executable if chosen is None else str(Path(chosen).expanduser())
+
     def address(self, name: str) -> str:
         """Returns where a service can be reached from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
@@ -85,6 +101,8 @@ class UpSettings(CommandSettings):
 def run(settings: UpSettings) -> int:
     """Runs the mesh until Ctrl-C or SIGTERM."""
     for name in settings.services:
+        if shutil.which(settings.python(name)) is None:
+            raise MeshError(f"--{name}-python: there is no program {settings.python(name)}")
         _check_free(name, settings.host, settings.port(name))
     return asyncio.run(_supervise(settings))
 
@@ -138,7 +156,7 @@ def _child(name: str, settings: UpSettings) -> Child:
         "PYTHONUNBUFFERED": "1",
         f"UNMUTE_{name.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
-    command = [sys.executable, "-m", "mesh", name, *arguments(name, settings)]
+    command = [settings.python(name), "-m", "mesh", name, *arguments(name, settings)]
     return Child(name, command, probe, environment)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from mesh import cli
-from mesh.commands.up import UpSettings, arguments
+from mesh.commands.up import UpSettings, arguments, run
+from mesh.errors import MeshError
 from mesh.settings import UsageError, load_settings
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +81,21 @@ def test_flags_reach_the_service_they_are_for() -> None:
     assert "--log-level" in arguments("tts", settings)
     upstreams = arguments("orchestrator", settings)
     assert upstreams[upstreams.index("--llm") + 1] == "127.0.0.1:7"
+
+
+def test_the_language_model_is_switched_by_one_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert arguments("llm", load("--llm-engine", "openai"))[-2:] == ["--engine", "openai"]
+    monkeypatch.setenv("UNMUTE_LLM_ENGINE", "vllm")
+    monkeypatch.setenv("UNMUTE_LLM_PYTHON", "~/vllm/bin/python")
+    settings = load()
+    assert arguments("llm", settings)[-2:] == ["--engine", "vllm"]
+    assert settings.python("llm") == str(Path.home() / "vllm/bin/python")
+    assert {settings.python(name) for name in ("stt", "tts", "orchestrator")} == {sys.executable}
+
+
+def test_a_python_that_is_not_there_is_named() -> None:
+    with pytest.raises(MeshError, match="--llm-python"):
+        run(load("--llm-python", "/no/such/python", "--only", "llm"))
 
 
 def test_only_some_services() -> None:
