@@ -32,8 +32,8 @@ class BidiCall(Generic[RequestT, ResponseT]):
         """
         self.service = service
         self._address = address
-        self._closed = False
         self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
+        self._reading: asyncio.Future[Any] | None = None
         self._call: Any = method(self._requests(), wait_for_ready=False)
 
     def send(self, request: RequestT) -> None:
@@ -56,35 +56,40 @@ class BidiCall(Generic[RequestT, ResponseT]):
         """
         try:
             async with asyncio.timeout(timeout):
-                # Not through `responses`: gRPC goes on with the same iterator, ours would be left open.
-                response: ResponseT = await anext(aiter(self._call))
-                return response
+                response = await self._read()
         except TimeoutError:
             raise UnavailableError(
                 f"{self.service} service did not answer within {timeout:g} s", reason=self._reason
             ) from None
-        except StopAsyncIteration:
-            raise self.broken("ended the call at once") from None
-        except grpc.aio.AioRpcError as error:
-            raise self._error(error) from error
+        if response is None:
+            raise self.broken("ended the call at once")
+        return response
 
     async def responses(self) -> AsyncIterator[ResponseT]:
         """Responses until the service ends the call. Raises MeshError if it fails."""
+        while (response := await self._read()) is not None:
+            yield response
+
+    async def _read(self) -> ResponseT | None:
+        """The next response, None at the end. Cancelled, it leaves gRPC's read under way.
+
+        A read that is cancelled while its message arrives never frees that message: it has to end with the call.
+        """
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._call.read())
+            self._reading.add_done_callback(lambda read: read.cancelled() or read.exception())
+        await asyncio.wait((self._reading,))
+        read, self._reading = self._reading, None
+        if read.cancelled():
+            raise self.broken("was left")
         try:
-            async for response in self._call:
-                yield response
+            response: ResponseT = read.result()
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error
-        except asyncio.CancelledError:
-            # Closing the call raises this too, in a reader whose own task nobody cancels.
-            task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():
-                raise self.broken("was left") from None
-            raise
+        return None if response is grpc.aio.EOF else response
 
     async def close(self) -> None:
         """Cancels the call and waits briefly until it is over. May be called twice."""
-        self._closed = True
         self._call.cancel()
         # gRPC ends its reader of the outbox only if the call was not over before the cancel.
         while not self._outbox.empty():
@@ -93,6 +98,8 @@ class BidiCall(Generic[RequestT, ResponseT]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._call.code()
+        if self._reading is not None:
+            await asyncio.wait((self._reading,), timeout=CLOSE_SECONDS)
 
     def broken(self, what: str) -> UnavailableError:
         """The error for a service that breaks the contract."""
