@@ -68,10 +68,6 @@ def write_detection(turns: TurnSettings, proto: pb.TurnDetection) -> None:
 
 
 def _silence(proto: pb.ServerVad, turns: TurnSettings, field: str) -> TurnSettings:
-    if proto.HasField("threshold") and not 0 <= proto.threshold <= 1:
-        raise InvalidArgumentError(f"{field}.threshold", "must be 0 to 1")
-    if proto.HasField("prefix_padding"):
-        _seconds(proto.prefix_padding, f"{field}.prefix_padding", 0, 10)
     turns = replace(turns, mode=TurnMode.SILENCE)
     if proto.HasField("silence_duration"):
         silence = _seconds(proto.silence_duration, f"{field}.silence_duration", 0.05, 10)
