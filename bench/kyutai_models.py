@@ -1,0 +1,160 @@
+"""Kyutai's models at full size with random weights, built on the device itself: nothing is downloaded.
+
+Only the shapes matter for time and memory. They are those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+_LANGUAGE_MODEL: dict[str, Any] = {
+    "card": 2048,
+    "dim": 2048,
+    "n_q": 32,
+    "existing_text_padding_id": 3,
+    "hidden_scale": 4.125,
+    "causal": True,
+    "layer_scale": None,
+    "gating": "silu",
+    "norm": "rms_norm_f32",
+    "positional_embedding": "rope",
+    "max_period": 100000,
+    "cross_attention": False,
+    "bias_proj": False,
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model to measure."""
+
+    name: str
+    kwargs: dict[str, Any]
+    """Of moshi's `LMModel`."""
+    delay: float
+    """Seconds from a sound to its text."""
+    codec: dict[str, Any] | None = None
+    """Changes to the codec's configuration; None for the published one."""
+    heads: int = 0
+
+
+def _listener(name: str, *, delay: float, heads: int = 0, **more: Any) -> Shape:
+    kwargs = {
+        **_LANGUAGE_MODEL,
+        "dep_q": 0,
+        "delays": [0] * 33,
+        "depformer_dim": 1024,
+        "depformer_num_heads": 16,
+        "depformer_num_layers": 1,
+        "extra_heads_num_heads": heads,
+        "extra_heads_dim": 6,
+        **more,
+    }
+    return Shape(name, kwargs, delay, heads=heads)
+
+
+STT = (
+    _listener(
+        "STT 1B", delay=0.5, heads=4, num_layers=16, num_heads=16, context=750, text_card=8000
+    ),
+    _listener("STT 2.6B", delay=2.5, num_layers=48, num_heads=32, context=375, text_card=4000),
+)  # fmt: skip
+
+
+def tiny(shape: Shape) -> Shape:
+    """Returns the same model without its size, for a smoke test on a CPU."""
+    kwargs = shape.kwargs | {
+        "dim": 64,
+        "num_layers": 2,
+        "num_heads": 2,
+        "n_q": 8,
+        "delays": shape.kwargs["delays"][:9],
+        "card": 32,
+        "text_card": 128,
+        "context": 16,
+    }
+    codec = {
+        "seanet": {"dimension": 16, "n_filters": 2},
+        "quantizer": {"dimension": 8, "n_q": 8, "bins": 32, "input_dimension": 16, "output_dimension": 16},
+        "transformer": {
+            "d_model": 16,
+            "num_heads": 2,
+            "num_layers": 2,
+            "dim_feedforward": 32,
+            "context": 8,
+            "input_dimension": 16,
+            "output_dimensions": [16],
+        },
+    }
+    return Shape(f"{shape.name} (tiny)", kwargs, shape.delay, codec, shape.heads)
+
+
+def build_language_model(shape: Shape, device: Any, dtype: Any) -> Any:
+    """Returns moshi's language model with random weights, made on the device."""
+    from moshi.models import loaders
+
+    return loaders.get_moshi_lm(None, copy.deepcopy(shape.kwargs), device=device, dtype=dtype)
+
+
+def build_codec(shape: Shape, device: Any) -> Any:
+    """Returns moshi's codec with random weights."""
+    from moshi.models import loaders
+
+    config = copy.deepcopy(loaders._mimi_config)  # noqa: SLF001 - moshi has no other name for it
+    for part, changes in (shape.codec or {}).items():
+        config[part].update(changes)
+    return loaders.get_mimi(None, config, device=device, num_codebooks=shape.kwargs["n_q"])
+
+
+BANDWIDTHS = {
+    "H200": 4.8,
+    "H100 NVL": 3.9,
+    "H100 PCIe": 2.0,
+    "H100": 3.35,
+    "A100-SXM4-80GB": 2.04,
+    "A100": 1.56,
+    "L40S": 0.864,
+    "L40": 0.864,
+    "L4": 0.3,
+    "RTX 5090": 1.79,
+    "RTX 4090": 1.008,
+    "RTX 3090": 0.936,
+}
+"""TB/s of memory by a part of the device's name, as its maker says; the first that fits counts."""
+
+
+def bandwidth_of(device_name: str) -> float | None:
+    """Returns the device's memory bandwidth in bytes a second; None if it is not known."""
+    return next((value * 1e12 for part, value in BANDWIDTHS.items() if part in device_name), None)
+
+
+@dataclass
+class Roofline:
+    """The least time that a step can take: all weights and the state of every row are read once."""
+
+    weights: int
+    per_slot: int
+    bandwidth: float | None
+    notes: list[str] = field(default_factory=list)
+
+    def step(self, batch_size: int) -> float | None:
+        """Returns seconds."""
+        if self.bandwidth is None:
+            return None
+        return (self.weights + self.per_slot * batch_size) / self.bandwidth
+
+
+@contextmanager
+def graphs(enabled: bool) -> Iterator[None]:
+    """Switches moshi's CUDA graphs off for a while."""
+    from moshi.utils.compile import no_cuda_graph
+
+    if enabled:
+        yield
+    else:
+        with no_cuda_graph():
+            yield
