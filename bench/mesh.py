@@ -94,7 +94,7 @@ async def running_mesh(on: list[int] | None = None) -> AsyncIterator[Mesh]:
         log = Path(folder) / "mesh.log"
         began = time.perf_counter()
         with log.open("wb") as output:
-            command = [sys.executable, "-m", "mesh", "up", "--base-port", str(base_port)]
+            command = [sys.executable, "-m", "mesh", "up", "--no-page", "--base-port", str(base_port)]
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=asyncio.subprocess.STDOUT
             )

@@ -13,6 +13,9 @@ async def answers_http(address: str, path: str, timeout: float) -> bool:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             try:
+                # A connection to a port that nobody listens on may, by chance, meet itself.
+                if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
+                    return False
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
                 await writer.drain()
                 status = await reader.readline()

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,8 +44,16 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 CLOSE_SECONDS = 10.0
 
 
+HealthReport = Callable[[str, Any], Awaitable[None]]
+"""Sets what a health check of a full gRPC name answers: a HealthCheckResponse.ServingStatus."""
+
+
 class Service(Protocol):
-    """What `serve` runs. It may also have `failed: asyncio.Event`: set, it ends the process with exit code 1."""
+    """What `serve` runs. It may also have two more.
+
+    `failed: asyncio.Event`: set, it ends the process with exit code 1.
+    `async watch(report: HealthReport)`: runs while it serves, and reports on the health of what it depends on.
+    """
 
     @property
     def name(self) -> str:
@@ -181,7 +189,14 @@ async def _live(
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     _log.info("serving")
     failed: asyncio.Event = getattr(service, "failed", None) or asyncio.Event()
-    await _first(signals.stop.wait(), failed.wait())
+    watch = getattr(service, "watch", None)
+    watching = asyncio.ensure_future(watch(healthy.set)) if watch else None
+    try:
+        await _first(signals.stop.wait(), failed.wait())
+    finally:
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching], timeout=1.0)
     if failed.is_set():
         _log.error("a fatal error of the engine ends this process")
         return 1

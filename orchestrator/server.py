@@ -7,9 +7,12 @@ import logging
 from collections.abc import AsyncIterator
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from mesh.channels import HealthState
 from mesh.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from mesh.names import HEALTH_NAMES
+from mesh.service import HealthReport
 from orchestrator.characters import Character, Characters, choose_voice, find_file
 from orchestrator.feeds import Feeds
 from orchestrator.plan import Environment
@@ -26,6 +29,12 @@ _log = logging.getLogger(__name__)
 RETRY_SECONDS = 5.0
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
+WATCH_SECONDS = 2.0
+_STATUSES = {
+    HealthState.SERVING: HealthCheckResponse.SERVING,
+    HealthState.LOADING: HealthCheckResponse.NOT_SERVING,
+    HealthState.DOWN: HealthCheckResponse.UNKNOWN,
+}
 
 ConverseContext = grpc.aio.ServicerContext[pb.ConverseRequest, pb.ConverseResponse]
 ListContext = grpc.aio.ServicerContext[pb.ListCharactersRequest, pb.ListCharactersResponse]
@@ -80,6 +89,13 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             timeout=settings.service_timeout,
         )
         self._upstreams = self._own
+
+    async def watch(self, report: HealthReport) -> None:
+        """Reports on the model services too: who asks the orchestrator learns what a conversation would lack."""
+        while self._own is not None:
+            for service, state in (await self._own.health()).items():
+                await report(HEALTH_NAMES[service.value], _STATUSES[state])
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def drain(self) -> None:
         """Tells every client that the server stops; returns when the conversations are over."""

@@ -24,6 +24,10 @@ LIST_SECONDS = 5.0
 SAMPLE_SECONDS = 25.0
 MAX_SAMPLE_AUDIO_SECONDS = 12
 MAX_SAMPLES_KEPT = 64
+_STATES: dict[int, str] = {
+    health_pb2.HealthCheckResponse.SERVING: "ready",
+    health_pb2.HealthCheckResponse.NOT_SERVING: "loading",
+}
 _SAMPLE_QUESTION = "Say hello and tell me in one short sentence who you are, in the language that you speak."
 
 
@@ -139,7 +143,7 @@ class Orchestrator:
             answer = await self._health.Check(request, timeout=HEALTH_SECONDS)
         except grpc.aio.AioRpcError as error:
             return None if error.code() is grpc.StatusCode.NOT_FOUND else "down"
-        return "ready" if answer.status == health_pb2.HealthCheckResponse.SERVING else "loading"
+        return _STATES.get(answer.status, "down")
 
 
 def _character(character: pb.Character) -> dict[str, Any]:

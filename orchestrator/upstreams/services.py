@@ -92,6 +92,11 @@ class GrpcUpstreams:
             await asyncio.sleep(delay)
             delay = min(2.0, 2 * delay)
 
+    async def health(self) -> dict[Service, HealthState]:
+        """Returns how each of the three is."""
+        checks = (check_health(channel, HEALTH_NAMES[service.value]) for service, channel in self._channels.items())
+        return dict(zip(self._channels, [health.state for health in await asyncio.gather(*checks)], strict=True))
+
     async def close(self) -> None:
         """Closes the channels."""
         for channel in self._channels.values():

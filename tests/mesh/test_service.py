@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from mesh.channels import Health, HealthState, check_health, open_channel
 from mesh.errors import MeshError
-from mesh.service import serve
+from mesh.service import HealthReport, serve
 from mesh.settings import ServerSettings
 from mesh.status import read_details
 from tests.mesh.rpc import call, make_handler
@@ -313,3 +313,27 @@ async def test_a_process_that_cannot_start_says_so_in_one_line() -> None:
         _, errors = await process.communicate()
     assert process.returncode == 1
     assert errors.decode() == f"ERROR stt: port 127.0.0.1:{port} is already in use\n"
+
+
+async def test_a_service_reports_on_what_it_depends_on_while_it_serves(unix_address: str) -> None:
+    other = "unmute.tts.v1.TextToSpeechService"
+    ended = asyncio.Event()
+
+    class Watching(GatedService):
+        async def watch(self, report: HealthReport) -> None:
+            try:
+                await report(other, health_pb2.HealthCheckResponse.NOT_SERVING)
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    service = Watching()
+    service.load.set_result(None)
+    task = asyncio.create_task(serve(service, ServerSettings(host=unix_address)))
+    async with open_channel(unix_address) as channel:
+        await until(channel, HealthState.SERVING)
+        assert (await check_health(channel, other)).state is HealthState.LOADING
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()

@@ -18,7 +18,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 DEFAULT_PORT = 50050
-SERVICES = ("orchestrator", "stt", "tts", "llm")
+SERVICES = ("orchestrator", "stt", "tts", "llm", "ui")
 START_SECONDS = 240.0
 STOP_SECONDS = 5.0
 
@@ -33,7 +33,7 @@ class Result:
 
 
 class Mesh:
-    """`unmute up` on four ports in a row; it is stopped by `stop`."""
+    """`unmute up` on five ports in a row; it is stopped by `stop`."""
 
     def __init__(self, base_port: int) -> None:
         self.base_port = base_port
@@ -99,12 +99,12 @@ class Mesh:
 
 
 def choose_base_port() -> int:
-    """Returns the usual port if its row of four is free, else the first of four that are."""
+    """Returns the usual port if its row of five is free, else the first of five that are."""
     candidates: list[int] = [DEFAULT_PORT, *range(51_200, 60_000, 10)]
     for port in candidates:
         if all(_is_free(port + offset) for offset in range(len(SERVICES))):
             return port
-    raise RuntimeError("no four ports in a row are free")
+    raise RuntimeError("no five ports in a row are free")
 
 
 def _is_free(port: int) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import uvicorn
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from mesh.audio import write_wav
+from mesh.http import answers_http
 from ui.server import make_server_config
 from ui.settings import UiSettings
 
@@ -144,3 +146,57 @@ def quiet_wav(folder: Path, seconds: float = 30.0) -> str:
 LOUDNESS = """(() => { const node = window.unmute.call.voice; if (!node) return 0;
   const a = new Float32Array(node.fftSize); node.getFloatTimeDomainData(a);
   return Math.sqrt(a.reduce((s, x) => s + x * x, 0) / a.length); })()"""
+
+
+async def until_answered(address: str, path: str, alive: Callable[[], bool]) -> None:
+    """Returns once a server that has been started answers; fails when it is no longer `alive`."""
+    while not await answers_http(address, path, 1.0):
+        assert alive(), f"nothing serves {address} any more"
+        # Asked without a pause, the port would be taken by those who ask.
+        await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def proxying(upstream: str, prefix: str, folder: Path) -> AsyncIterator[str]:
+    """nginx in front of `upstream`, under a path prefix; yields the address that people would use."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "nginx.conf"
+    config.write_text(
+        _NGINX.replace("FOLDER", str(folder))
+        .replace("PORT", str(port))
+        .replace("PREFIX", prefix)
+        .replace("UPSTREAM", upstream)
+    )
+    process = await asyncio.create_subprocess_exec(nginx(), "-p", str(folder), "-c", str(config), "-e", "stderr")
+    try:
+        await until_answered(f"127.0.0.1:{port}", f"{prefix}/healthz", lambda: process.returncode is None)
+        yield f"http://127.0.0.1:{port}{prefix}/"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+_NGINX = """
+daemon off;
+pid FOLDER/nginx.pid;
+events {}
+http {
+  access_log off;
+  client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy; fastcgi_temp_path FOLDER/fastcgi;
+  uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
+  server {
+    listen 127.0.0.1:PORT;
+    location PREFIX/ {
+      proxy_pass UPSTREAM;
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $http_connection;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_buffering off;
+    }
+  }
+}
+"""

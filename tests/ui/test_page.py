@@ -19,6 +19,7 @@ from tests.ui.browser import (
     browsing,
     connect,
     open_page,
+    proxying,
     quiet_wav,
     serving,
     state_is,
@@ -467,3 +468,21 @@ async def test_two_people_have_a_conversation_each(unix_address: str, tmp_path: 
         await expect(scene.page.locator("[data-id=log]")).to_contain_text("Answer to Ada")
         await expect(second.locator("[data-id=log]")).to_contain_text("Answer to Bob")
         assert len(scene.orchestrator.stages) == 2
+
+
+async def test_under_a_path_prefix_behind_a_proxy(unix_address: str, tmp_path: Path) -> None:
+    async with (
+        orchestrating(unix_address, talk),
+        serving(unix_address, root_path="/voice") as direct,
+        proxying(direct, "/voice", tmp_path) as url,
+        browsing(microphone=quiet_wav(tmp_path)) as context,
+    ):
+        failed: list[str] = []
+        context.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
+        page = await open_page(context, url)
+        await expect(page.get_by_role("radio", name="Robin")).to_be_visible()
+        await connect(page)
+        await page.wait_for_function(AUDIBLE, polling=20)
+        await expect(page.locator("[data-id=log]")).to_contain_text("breathing,")
+        # Gradio looks for these two at the root, whatever the prefix; the page needs neither.
+        assert [one for one in failed if not one.endswith(("/manifest.json", "/favicon.ico"))] == []
