@@ -180,7 +180,9 @@ class Supervisor:
     async def _end_all(self) -> None:
         processes = list(self._processes.values())
         for process in processes:
-            _signal_group(process, signal.SIGTERM)
+            # Only the service itself: it needs what it has started until its last call is over.
+            with suppress(ProcessLookupError):
+                process.terminate()
         ended = asyncio.create_task(_all_ended(processes))
         hurry = asyncio.create_task(_set(self._now))
         await asyncio.wait([ended, hurry], timeout=self._policy.stop_grace, return_when=asyncio.FIRST_COMPLETED)
