@@ -24,6 +24,8 @@ from llm_service.settings import OpenAiSettings
 from mesh.errors import DeadlineExceededError, FailedPreconditionError, MeshError, UnavailableError
 
 _log = logging.getLogger(__name__)
+# It would log a line for every answer.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 # Once the answer is over, only its usage is still to come; some servers leave the stream open then.
 _USAGE_SECONDS = 2.0
