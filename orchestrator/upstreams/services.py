@@ -41,6 +41,7 @@ class GrpcUpstreams:
         self._addresses = {Service.STT: stt, Service.LLM: llm, Service.TTS: tts}
         self._channels = {service: open_channel(address, token=token) for service, address in self._addresses.items()}
         self._timeout = timeout
+        self._stt_predicts = True
         self._stt: Any = stt_pb2_grpc.SpeechToTextServiceStub(self._channels[Service.STT])
         self._llm: Any = llm_pb2_grpc.LlmServiceStub(self._channels[Service.LLM])
         self._tts: Any = tts_pb2_grpc.TextToSpeechServiceStub(self._channels[Service.TTS])
@@ -57,6 +58,7 @@ class GrpcUpstreams:
             empty = "stt" if not stt.models else "llm"
             raise UnavailableError(f"{empty} service has no model", reason=f"{empty.upper()}_UNAVAILABLE")
         model = llm.models[0]
+        self._stt_predicts = stt.models[0].turn_predictions
         return Services(
             stt_model=stt.models[0].id,
             stt_language_codes=tuple(stt.models[0].language_codes),
@@ -69,7 +71,7 @@ class GrpcUpstreams:
         call: BidiCall[Any, Any] = BidiCall(
             self._stt.Transcribe, "stt", self._addresses[Service.STT], max_unsent=MAX_UNSENT
         )
-        return await GrpcSttStream.open(call, config, self._timeout)
+        return await GrpcSttStream.open(call, config, self._timeout, turn_predictions=self._stt_predicts)
 
     def open_llm(self) -> GrpcLlmSession:
         """Begins an exchange; connects when it is first used."""

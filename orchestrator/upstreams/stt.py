@@ -30,8 +30,12 @@ class GrpcSttStream:
         self._flushes: deque[int] = deque()
 
     @classmethod
-    async def open(cls, call: SttCall, config: SttConfig, timeout: float) -> GrpcSttStream:
+    async def open(
+        cls, call: SttCall, config: SttConfig, timeout: float, *, turn_predictions: bool = True
+    ) -> GrpcSttStream:
         """Sends the settings and waits until the call is admitted.
+
+        A model that makes no `turn_predictions` must not be asked for them.
 
         Raises:
             MeshError: it is not, within `timeout` seconds.
@@ -41,7 +45,7 @@ class GrpcSttStream:
             language_codes=config.language_codes,
             interim_results=True,
             word_offsets=True,
-            turn_predictions=True,
+            turn_predictions=turn_predictions,
         )
         try:
             call.send(stt_pb2.TranscribeRequest(config=settings))
