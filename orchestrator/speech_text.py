@@ -7,6 +7,7 @@ white space follows it and no link, code or `*span*` is open around it. How the 
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 
@@ -40,11 +41,15 @@ _FENCE = re.compile(r"^(```|~~~)")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]+)>")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
-_URL = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>\"()\[\]]+", re.IGNORECASE)
+_TOKEN = re.compile(r"<\|[^<>|\s]*\|>")
+_ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6});")
+_ESCAPE = re.compile(r"\\(?=[^\w\s\\])")
+_CHECKBOX = re.compile(r"^\[[ xX]?\]$")
+_URL = re.compile(r"(?:https?://|ftp://|www\.)(?:[^\s<>\"()\[\]]|\([^\s<>\"()\[\]]*\))+", re.IGNORECASE)
 _MAIL = re.compile(r"(?<![\w.])(?:mailto:)?([\w.+-]+)@([\w-]+(?:\.[\w-]+)+)")
 _PRODUCT = re.compile(r"(?<=\d)\*(?=\d)")
 _SPAN = re.compile(r"(?<![\w*])\*(?![\s*])([^*\n]+?)(?<!\s)\*(?![\w*])")
-_BRACKETED = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]")
+_BRACKETED = re.compile(r"[(\[]\s*([^()\[\]\s](?:[^()\[\]]*[^()\[\]\s])?)\s*[)\]]")
 _RULE = re.compile(r"^(?:\*{3,}|_{3,}|={3,}|(?=.*---)[|:-]+)$")
 _BULLET = re.compile(r"^(?:[-*+•‣◦\u2013]|#{1,6}|>+)$")
 _PIPES = re.compile(r"\|+")
@@ -157,7 +162,7 @@ class SpeechText:
         return space + said
 
     def _clean(self, word: str) -> str:
-        if self._line_start and _BULLET.match(word):
+        if self._line_start and (_BULLET.match(word) or _CHECKBOX.match(word)):
             return ""
         if word == "*":
             return self._words.times
@@ -165,11 +170,13 @@ class SpeechText:
             return ""
         word = _AUTOLINK.sub(r"\1", word)
         word = _LINK.sub(r"\1", word)
+        word = _TOKEN.sub("", word)
         word = _TAG.sub("", word)
+        word = _ENTITY.sub(lambda found: html.unescape(found[0]), word)
         word = _URL.sub(self._say_url, word)
         word = _MAIL.sub(lambda found: f"{self._dots(found[1])} {self._words.at} {self._dots(found[2])}", word)
         word = _PRODUCT.sub(f" {self._words.times} ", word)
-        word = self._drop_directions(word)
+        word = self._drop_directions(_ESCAPE.sub("", word))
         word = _SOUNDLESS.sub("", word)
         return _strip_marks(word)
 
@@ -221,7 +228,7 @@ def _strip_marks(word: str) -> str:
     """Takes the marks of emphasis, code, headings and tables away; what is inside them stays."""
     word = word.replace("`", "").replace("*", "").replace("~~", "")
     word = re.sub(r"(?<!\w)_+|_+(?!\w)", "", word).replace("_", " ")
-    word = re.sub(r"^#+(?=\s|$)|^\\(?=\W)", "", word)
+    word = re.sub(r"^#+(?=\s|$)", "", word)
     return _PIPES.sub("", word)
 
 

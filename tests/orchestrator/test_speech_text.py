@@ -43,6 +43,13 @@ from orchestrator.speech_text import SpeechText, clean
         ("Above\n---\nbelow", "Above\nbelow"),
         ("my_variable_name", "my variable name"),
         ("an * unclosed star *here", "an times unclosed star here"),
+        ("- [ ] wash\n- [x] dry", "wash\ndry"),
+        ("Nothing ( ) in [ ] there.", "Nothing ( ) in [ ] there."),
+        ("Salt &amp; pepper &#39;n&#39; more.", "Salt & pepper 'n' more."),
+        ("Well.<|im_end|>", "Well."),
+        (r"It is \(a + b\), \*really\*.", "It is (a + b), really."),
+        ("See https://en.wikipedia.org/wiki/Bee_(insect) for it.", "See en dot wikipedia dot org for it."),
+        ("It is there (https://a.org/b).", "It is there (a dot org)."),
         ("", ""),
         ("...", "..."),
     ],
@@ -71,7 +78,22 @@ def test_an_open_span_does_not_hold_the_text_for_ever() -> None:
 
 _WRITTEN = (
     st.text(alphabet="ab 1.2\n*_`~#->|[]()</:@!,😀🇫", max_size=80)
-    | st.sampled_from(["```\n", "https://a.b/c ", "*smiles* ", "<think>", "</think>", "[a](b)", "- ", "\n"])
+    | st.sampled_from(
+        [
+            "```\n",
+            "https://a.b/c ",
+            "*smiles* ",
+            "<think>",
+            "</think>",
+            "[a](b)",
+            "- ",
+            "\n",
+            "[ ]",
+            "( )",
+            "&amp;",
+            "<|e|>",
+        ]
+    )
     | st.text(max_size=40)
 )
 
