@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.orchestrator.turns.world import CONFIGS, Move, World
 
 STEPS = 150
 _BYTES = 3
+LEAST_STEPS = {"ci": 20_000, "nightly": 1_000_000}
+"""Events that the profile must have fed in all: a conversation that ends early has fewer than its share."""
 
 # Moves as `World.moves` counts them; each broke an invariant once.
 _BROKE: dict[str, tuple[int, list[Move]]] = {
@@ -58,9 +62,20 @@ def moves_of(data: bytes) -> list[Move]:
 
 
 @pytest.mark.timeout(3600)  # The nightly profile takes minutes.
-@given(st.sampled_from(range(len(CONFIGS))), st.binary(min_size=STEPS * _BYTES, max_size=STEPS * _BYTES))
-def test_whatever_happens_the_invariants_hold(config: int, data: bytes) -> None:
-    World(CONFIGS[config]).play(moves_of(data))
+def test_whatever_happens_the_invariants_hold(record_property: Callable[[str, object], None]) -> None:
+    steps = 0
+
+    @given(st.sampled_from(range(len(CONFIGS))), st.binary(min_size=STEPS * _BYTES, max_size=STEPS * _BYTES))
+    def conversation(config: int, data: bytes) -> None:
+        nonlocal steps
+        world = World(CONFIGS[config])
+        world.play(moves_of(data))
+        steps += world.steps
+
+    conversation()
+    record_property("steps", steps)
+    print(f"{steps} steps")  # noqa: T201 - a figure for who reads the log
+    assert steps >= LEAST_STEPS[settings.get_current_profile_name()]
 
 
 @pytest.mark.parametrize("name", list(_BROKE))
