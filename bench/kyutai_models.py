@@ -24,7 +24,12 @@ _LANGUAGE_MODEL: dict[str, Any] = {
     "positional_embedding": "rope",
     "max_period": 100000,
     "cross_attention": False,
-    "bias_proj": False,
+    "depformer_dim": 1024,
+    "depformer_num_heads": 16,
+    "depformer_num_layers": 6,
+    "depformer_multi_linear": True,
+    "depformer_weights_per_step": True,
+    "depformer_pos_emb": "none",
 }
 
 
@@ -47,9 +52,6 @@ def _listener(name: str, *, delay: float, heads: int = 0, **more: Any) -> Shape:
         **_LANGUAGE_MODEL,
         "dep_q": 0,
         "delays": [0] * 33,
-        "depformer_dim": 1024,
-        "depformer_num_heads": 16,
-        "depformer_num_layers": 1,
         "extra_heads_num_heads": heads,
         "extra_heads_dim": 6,
         **more,

@@ -101,8 +101,11 @@ def read_config(path: Path, kind: str) -> dict[str, Any]:
     missing = [key for key in _LANGUAGE_MODEL if key not in config]
     if missing:
         raise _wrong(path, f"it lacks {', '.join(missing)}")
-    if config.get("model_type", "moshi") != kind:
-        raise _wrong(path, f"its model_type is {config.get('model_type', 'moshi')!r}, and {kind!r} is needed")
+    # An older config.json tells the type only by the object of that type.
+    implied = next((known for known in ("stt", "tts") if f"{known}_config" in config), "moshi")
+    found = config.get("model_type", implied)
+    if found != kind:
+        raise _wrong(path, f"its model_type is {found!r}, and {kind!r} is needed")
     settings = config.get(f"{kind}_config")
     if not isinstance(settings, dict):
         raise _wrong(path, f"it lacks the object {kind}_config")

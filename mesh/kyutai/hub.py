@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,16 @@ class Hub:
         cached: Callable[[str, str], Any] | None = None,
         token: Callable[[], str | None] | None = None,
         whoami: Callable[[str], Mapping[str, Any]] | None = None,
+        list_files: Callable[[str], Iterable[str]] | None = None,
+        snapshot: Callable[..., str] | None = None,
     ) -> None:
         """Takes other functions than those of `huggingface_hub` for tests."""
         self._download = download
         self._cached = cached
         self._token = token
         self._whoami = whoami
+        self._list = list_files
+        self._snapshot = snapshot
         self._checked = False
 
     def fetch(self, repo: str, name: str) -> Path:
@@ -72,6 +76,31 @@ class Hub:
             raise UnavailableError(f"the hub refused {name} of {repo}: {error}", reason="WEIGHTS_MISSING") from error
         except _offline_errors(errors) as error:
             raise UnavailableError(f"cannot fetch {name} of {repo}: {error}", reason="WEIGHTS_MISSING") from error
+
+    def files(self, repo: str) -> list[str]:
+        """Returns the paths of all files of a repository; of those in the cache if the hub cannot be reached.
+
+        Raises:
+            NotFoundError: there is no such repository, or it is not open to this user.
+            FailedPreconditionError: the token may write.
+            UnavailableError: the hub cannot be reached, and nothing of the repository is in the cache.
+        """
+        import huggingface_hub
+        from huggingface_hub import errors
+
+        self._check_token()
+        try:
+            return list((self._list or huggingface_hub.HfApi().list_repo_files)(repo))
+        except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+            raise NotFoundError("--voices", f"no repository {repo!r} on the hub, nor a folder of that name") from error
+        except (OSError, errors.OfflineModeIsEnabled) as error:
+            try:
+                folder = Path((self._snapshot or huggingface_hub.snapshot_download)(repo, local_files_only=True))
+            except (errors.LocalEntryNotFoundError, OSError):
+                raise UnavailableError(
+                    f"the hub cannot be reached, and nothing of {repo} is in the cache", reason="WEIGHTS_MISSING"
+                ) from error
+            return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
     def _check_token(self) -> None:
         """Refuses a token that could do harm if this process were taken over: serving needs to read only."""

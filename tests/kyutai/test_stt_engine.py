@@ -332,6 +332,13 @@ async def test_files_may_lie_elsewhere(stt_checkpoint: Path, tmp_path: Path) -> 
         assert engine.capabilities.delay == 0.5
 
 
+async def test_a_config_in_the_older_style_will_do(stt_checkpoint: Path, tmp_path: Path) -> None:
+    """It does not tell the type, nor the pause heads, nor the file of the language model."""
+    gone = ("model_type", "extra_heads_num_heads", "extra_heads_dim", "moshi_name", "model_id", "lm_gen_config")
+    async with started(edited(stt_checkpoint, tmp_path / "older", **dict.fromkeys(gone))) as engine:
+        assert engine.capabilities.turn_predictions
+
+
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="neither a folder nor"):
         await KyutaiEngine(settings(tmp_path / "nowhere")).start()

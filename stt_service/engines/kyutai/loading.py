@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mesh.errors import FailedPreconditionError
@@ -20,6 +21,7 @@ from stt_service.engines.kyutai.timeline import FRAME_RATE
 log = logging.getLogger(__name__)
 
 _LANGUAGES = re.compile(r"-([a-z]{2}(?:_[a-z]{2})*)(?:-[a-z]+)?$")
+_HEAD = re.compile(r"extra_heads\.\d+\.weight")
 _WORD_START = "\u2581"
 
 
@@ -79,7 +81,10 @@ def load_models(checkpoint: Checkpoint, runtime: Runtime) -> tuple[Any, Any, Any
     try:
         info = checkpoint.info()
         mimi = info.get_mimi(device=runtime.device)
-        model = info.get_moshi(device=runtime.device, dtype=runtime.dtype)
+        heads = count_heads(checkpoint.language_model)
+        model = info.get_moshi(
+            device=runtime.device, dtype=runtime.dtype, lm_kwargs_overrides={"extra_heads_num_heads": heads}
+        )
         tokenizer = info.get_text_tokenizer()
     except Exception as error:
         # torch, moshi and safetensors raise anything when files do not fit.
@@ -94,6 +99,14 @@ def load_models(checkpoint: Checkpoint, runtime: Runtime) -> tuple[Any, Any, Any
     _check(checkpoint, mimi, model, tokenizer)
     trim(mimi)
     return mimi, model, tokenizer
+
+
+def count_heads(weights: Path) -> int:
+    """Returns how many pause heads a file of weights holds: not every config.json tells."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as file:
+        return sum(_HEAD.fullmatch(name) is not None for name in file.keys())  # noqa: SIM118 - no mapping
 
 
 def trim(mimi: Any) -> None:
