@@ -18,6 +18,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
+from mesh.malformed import find_invalid_text
 from mesh.metrics import Metrics
 from mesh.status import code_of, to_proto, to_trailers
 
@@ -77,8 +78,8 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
             if not authorized:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the bearer token is missing or wrong")
             self._check_ready(method)
-            if isinstance(request, _Malformed):
-                raise InvalidArgumentError("", "the request is no valid message", reason="MALFORMED_MESSAGE")
+            if isinstance(request, _MalformedError):
+                raise request
 
         if inspect.isasyncgenfunction(function):
             # Run as a coroutine, so that a cancelled call closes the generator at once and not when it is collected.
@@ -149,8 +150,19 @@ class _Outcome:
     code: grpc.StatusCode | None = None
 
 
-class _Malformed:
-    """Stands for a request whose bytes are no message: grpc would answer with the parser's own words."""
+class _MalformedError(DecodeError):
+    """Bytes that are no message, and what is wrong with them: grpc would answer with the parser's own words."""
+
+    def __init__(self, deserializer: Any, data: bytes) -> None:
+        """`deserializer` is the `FromString` of a message's class, or anything else that failed to read `data`."""
+        super().__init__("a request is no valid message")
+        descriptor = getattr(getattr(deserializer, "__self__", None), "DESCRIPTOR", None)
+        self.field = "" if descriptor is None else find_invalid_text(descriptor, data)
+
+    def as_invalid_argument(self) -> InvalidArgumentError:
+        """Returns the error for the caller."""
+        message = "is not valid UTF-8" if self.field else str(self)
+        return InvalidArgumentError(self.field, message, reason="MALFORMED_MESSAGE")
 
 
 def _guarded(deserializer: Callable[[bytes], Any] | None, streaming: bool) -> Callable[[bytes], Any] | None:
@@ -160,10 +172,12 @@ def _guarded(deserializer: Callable[[bytes], Any] | None, streaming: bool) -> Ca
     def deserialize(data: bytes) -> Any:
         try:
             return deserializer(data)
-        except (DecodeError, UnicodeDecodeError, ValueError):
+        except (DecodeError, UnicodeDecodeError, ValueError) as error:
+            malformed = _MalformedError(deserializer, data)
             if streaming:
-                raise
-            return _Malformed()
+                raise malformed from error
+            # Raised here, grpc would answer; the handler raises it.
+            return malformed
 
     return deserialize
 
@@ -172,8 +186,8 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error
     error = _cause(error)
     if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
         raise error
-    if isinstance(error, DecodeError):
-        error = InvalidArgumentError("", "a request is no valid message", reason="MALFORMED_MESSAGE")
+    if isinstance(error, _MalformedError):
+        error = error.as_invalid_argument()
     if not isinstance(error, MeshError):
         number = uuid.uuid4().hex[:8]
         _log.error("%s failed [%s]", method, number, exc_info=error)
