@@ -22,7 +22,7 @@ from unmute.conversation.v1 import conversation_pb2_grpc
 HEALTH_SECONDS = 2.0
 LIST_SECONDS = 5.0
 SAMPLE_SECONDS = 25.0
-MAX_SAMPLE_AUDIO_SECONDS = 12
+MAX_SAMPLE_AUDIO_SECONDS = 10
 MAX_SAMPLES_KEPT = 64
 _STATES: dict[int, str] = {
     health_pb2.HealthCheckResponse.SERVING: "ready",
@@ -100,7 +100,7 @@ class Orchestrator:
         config.instructions.preset.character_id = character_id
         config.turn_detection.manual.SetInParent()
         config.reports_playback = False
-        # Nobody listens yet: there is nothing to be ahead of.
+        # Nobody listens yet: all may come at once. It is also the longest lead that there is.
         config.max_output_lead.seconds = MAX_SAMPLE_AUDIO_SECONDS
         call = self.stub.Converse()
         try:

@@ -21,5 +21,9 @@ async def test_only_200_counts(status: str, answers: bool) -> None:
 
 
 async def test_a_server_that_is_silent_does_not_answer() -> None:
-    async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0) as server:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         assert not await answers_http(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", "/", 0.01)

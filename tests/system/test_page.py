@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from mesh.audio import read_audio_file, write_wav
-from tests.system.mesh import ROOT, Mesh, word_errors, words
+from tests.system.mesh import ROOT, Mesh, word_errors
 from tests.ui.browser import LOUDNESS, browsing, connect, open_page, quiet_wav, until_answered
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -86,9 +86,8 @@ async def test_a_second_utterance_interrupts_the_answer(mesh: Mesh, tmp_path: Pa
         await page.wait_for_function(AUDIBLE, polling=20, timeout=WAIT_MS)
         await speak(page, SECOND_QUESTION)
         await expect(page.locator(".um-assistant .um-cut").first).to_be_visible(timeout=WAIT_MS)
-        asked = page.locator(said("user")).filter(has_text=re.compile("sky", re.IGNORECASE))
+        asked = page.locator(said("user")).filter(has_text=re.compile("sky is blue", re.IGNORECASE))
         await expect(asked).to_be_visible(timeout=WAIT_MS)
-        assert {"sky", "blue"} <= set(words(await asked.inner_text()))
         # And that is answered in turn.
         await expect(page.locator(".um-assistant")).to_have_count(2, timeout=WAIT_MS)
         await page.wait_for_function(AUDIBLE, polling=20, timeout=WAIT_MS)
