@@ -30,7 +30,9 @@ class Admission:
         Raises:
             ResourceExhaustedError: none came free in time, or the steps take too long already.
         """
-        if self._guard.overloaded and self._table.used:
+        if not self._table.used:
+            self._guard.clear()
+        if self._guard.overloaded:
             raise ResourceExhaustedError(
                 f"this server is at the limit of its speed with {self._table.used} streams",
                 retry_delay=RETRY_DELAY,

@@ -187,9 +187,7 @@ class EngineThread(Generic[EventT]):
             self._drain()
             demand = self._program.demand()
             wait: float | None = None
-            if demand is Demand.IDLE:
-                self._guard.clear()
-            else:
+            if demand is not Demand.IDLE:
                 wait = 0.0 if demand is Demand.URGENT else self._started + self._floor - time.monotonic()
             with self._changed:
                 if self._ended:

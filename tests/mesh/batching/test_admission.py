@@ -82,11 +82,15 @@ async def test_slow_steps_stop_admission_until_they_are_fast() -> None:
         await gate.acquire()
     for _ in range(3):
         guard.record(0.01)
-    await gate.acquire()
+    second = await gate.acquire()
     for _ in range(3):
         guard.record(0.09)
-    guard.clear()
     gate.release(lease)
+    with pytest.raises(ResourceExhaustedError):
+        await gate.acquire()
+    # When nobody is served, what was slow does not count any more.
+    gate.release(second)
+    await gate.acquire()
     await gate.acquire()
 
 
@@ -96,3 +100,15 @@ def test_one_slow_step_is_no_overload() -> None:
         guard.record(seconds)
     assert not guard.overloaded
     assert guard.step_time == 0.01
+
+
+def test_what_was_slow_long_ago_does_not_count() -> None:
+    now = 100.0
+    guard = StepGuard(0.06, window=3, clock=lambda: now)
+    for _ in range(3):
+        guard.record(0.2)
+    assert guard.overloaded
+    now += 3
+    assert not guard.overloaded
+    guard.record(0.2)
+    assert not guard.overloaded
