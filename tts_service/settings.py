@@ -50,6 +50,9 @@ class TtsSettings(ServerSettings):
         2.0, ge=0, description="How closely `kyutai` follows voice and text: 1, 1.5, ... 4 with Kyutai's own model."
     )
     cuda_graphs: bool = Field(True, description="Replay `kyutai`'s steps as CUDA graphs; off only to compare.")
+    max_step_ms: float = Field(
+        60.0, gt=0, description="`kyutai` takes no more utterances while its steps, of 80 ms of audio, take longer."
+    )
     idle_seconds: float = Field(
         60.0, gt=0, description="Longest silence, in seconds, of a caller that has not said it is done."
     )
