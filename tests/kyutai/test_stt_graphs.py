@@ -22,6 +22,7 @@ def test_graphs_change_nothing(stt_checkpoint: Path) -> None:
         assert staggered(loaded) == references
     # No stream pays for a capture.
     assert recorder.operations == captured
+    assert {name.split(".")[0] for name in captured} >= {"SEANetEncoder", "SplitResidualVectorQuantizer", "LMModel"}
     assert recorder.replays > 50
 
 

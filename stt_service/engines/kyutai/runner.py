@@ -34,6 +34,7 @@ class Runner:
         self._batch_size = batch_size
         generator.streaming_forever(batch_size)
         mimi.streaming_forever(batch_size)
+        _graph_quantizer(mimi, device)
         pinned = device.type == "cuda"
         self._audio = torch.zeros(batch_size, 1, FRAME, pin_memory=pinned)
         self._audio_view: NDArray[np.float32] = self._audio[:, 0].numpy()
@@ -88,3 +89,11 @@ class Runner:
             columns = [tokens[:, 0].float(), *(head[:, 0, :1].float() for head in heads)]
             out: NDArray[np.float32] = torch.cat(columns, dim=1).cpu().numpy()
         return out[:, 0].astype(np.int64), out[:, 1:]
+
+
+def _graph_quantizer(mimi: Any, device: Any) -> None:
+    """Makes the codec's quantizer, which has no state, a CUDA graph too: moshi launches its kernels one by one."""
+    from moshi.utils.compile import CUDAGraphed
+
+    quantizer = mimi.quantizer
+    quantizer.encode = CUDAGraphed(type(quantizer).encode.__get__(quantizer), disable=device.type != "cuda")
