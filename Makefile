@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev setup-kyutai test test-kyutai test-vllm lint format bench clean FORCE
+.PHONY: help run setup setup-dev setup-kyutai test test-kyutai test-vllm lint format bench screenshots clean FORCE
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ format: setup-dev ## Formats the code and the protos.
 
 bench: setup-dev ## Measures the mesh with the embedded engines (ARGS="..." for flags).
 	$(BIN)/python bench/embedded.py $(ARGS)
+
+screenshots: setup-dev ## Takes the pictures of the page anew (needs Chromium).
+	$(BIN)/python -m docs.screenshots $(ARGS)
 
 clean: ## Removes everything that was built here; the fetched weights stay in their cache.
 	rm -rf $(VENV) $(KYUTAI) $(VLLM) unmute dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

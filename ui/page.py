@@ -14,7 +14,9 @@ _LOAD = """
 const root = new URL(window.gradio_config?.root || document.baseURI, location.href);
 if (!root.pathname.endsWith('/')) root.pathname += '/';
 root.search = root.hash = '';
-import(new URL('panel/main.js', root).href).then((panel) => panel.mount(element, root));
+import(new URL('panel/main.js', root).href)
+  .then((panel) => panel.mount(element, root))
+  .catch(() => { element.textContent = 'This page cannot start. Please reload it, or use a newer browser.'; });
 """
 # Gradio's own margins and footer would frame the panel.
 _STYLE = """

@@ -253,6 +253,42 @@ async def test_a_refused_microphone_can_be_acted_on(unix_address: str, tmp_path:
         await expect(card).to_contain_text("microphone is blocked")
 
 
+# These scripts also run on the empty page before, which has none of the two.
+NO_MICROPHONE = """if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = async () => {
+    throw new DOMException('', 'NAME');
+}"""
+WAKE_LOCK = """if (navigator.wakeLock) navigator.wakeLock.request = async (kind) => {
+    window.lock = kind;
+    return { release: async () => { window.lock = 'released'; } };
+}"""
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("delete window.AudioWorkletNode", "too old"),
+        (NO_MICROPHONE.replace("NAME", "NotFoundError"), "No microphone"),
+        (NO_MICROPHONE.replace("NAME", "NotReadableError"), "in use"),
+        ("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })", "secure page"),
+    ],
+    ids=("browser", "missing", "busy", "insecure"),
+)
+async def test_what_a_browser_lacks_is_named(unix_address: str, tmp_path: Path, script: str, text: str) -> None:
+    async with staging(unix_address, tmp_path, forever, before=script) as scene:
+        await expect(scene.page.get_by_role("radio", name="Robin")).to_be_visible()
+        await scene.page.click("[data-id=connect]")
+        await expect(scene.page.locator("[data-id=card]")).to_contain_text(text)
+        await state_is(scene.page, "idle")
+
+
+async def test_the_screen_stays_on_while_talking(unix_address: str, tmp_path: Path) -> None:
+    async with staging(unix_address, tmp_path, forever, before=WAKE_LOCK) as scene:
+        await scene.live()
+        await scene.sees("window.lock === 'screen'")
+        await scene.page.click("[data-id=connect]")
+        await scene.sees("window.lock === 'released'")
+
+
 async def test_the_server_goes_and_comes_back(unix_address: str, tmp_path: Path) -> None:
     async with (
         orchestrating(unix_address, forever) as orchestrator,

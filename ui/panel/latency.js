@@ -6,7 +6,7 @@ const STAGES = [
   ['transcript', 'transcript'],
   ['token', 'model'],
   ['audio', 'voice'],
-  ['page', 'to your ear'],
+  ['page', 'page'],
 ];
 const TURNS = 12;
 const WIDTH = 320;
@@ -61,7 +61,7 @@ export class Latency {
     const lines = [];
     for (let value = 0; value <= top; value += step) {
       lines.push(makeSvg('line', { x1: 34, x2: WIDTH, y1: y(value), y2: y(value), class: 'um-grid' }));
-      lines.push(makeSvg('text', { x: 28, y: y(value) + 3.5, class: 'um-axis', text: (value / 1000).toFixed(1) }));
+      lines.push(makeSvg('text', { x: 28, y: y(value) + 3.5, class: 'um-axis', text: (value / 1000).toFixed(step < 500 ? 2 : 1) }));
     }
     const width = (WIDTH - 40) / TURNS;
     const bars = this.turns.map((turn, index) => bar(turn, 38 + index * width, width - 6, y));
