@@ -310,7 +310,7 @@ class LlamaCppSession:
 async def _events(completion: Completion, request: Request) -> AsyncIterator[Event]:
     """Reads an answer to its end, or to the moment at which it is cancelled."""
     reader = Reader(request)
-    while (chunk := await _next_chunk(completion)) is not None:
+    while (chunk := await _next_chunk(completion, request)) is not None:
         if completion.cancelled:
             break
         for event in reader.read(chunk):
@@ -329,7 +329,7 @@ async def _soon(event: asyncio.Event) -> None:
         raise UnavailableError("the language model has stopped answering") from None
 
 
-async def _next_chunk(completion: Completion) -> dict[str, object] | None:
+async def _next_chunk(completion: Completion, request: Request | None = None) -> dict[str, object] | None:
     """Returns the next chunk, None at the end. Raises what llama.cpp raised, as a MeshError."""
     try:
         async with asyncio.timeout(_STALL_SECONDS):
@@ -337,7 +337,7 @@ async def _next_chunk(completion: Completion) -> dict[str, object] | None:
     except TimeoutError:
         raise UnavailableError("the language model has stopped answering") from None
     if isinstance(chunk, Exception):
-        raise failure(chunk) from chunk
+        raise failure(chunk, request) from chunk
     return chunk
 
 

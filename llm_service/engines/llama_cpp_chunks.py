@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from llm_service.engine import Event, Finished, FinishReason, Request, TextDelta, ToolCallDelta, Usage
+from llm_service.engines.llama_cpp_prompt import must_call
 from llm_service.engines.text import CodePoints
 from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
 
@@ -23,7 +26,10 @@ class Reader:
     def __init__(self, request: Request | None = None) -> None:
         self.usage = Usage()
         """What it took so far."""
-        self._schema = request is not None and request.response_json_schema is not None
+        self._request = request or Request(())
+        self._must_call = must_call(self._request)
+        self._call = ""
+        """The call so far, if the answer must be one."""
         self._reason: FinishReason | None = None
         self._text, self._reasoning = CodePoints(), CodePoints()
 
@@ -35,7 +41,7 @@ class Reader:
             UnavailableError: it has failed.
         """
         if "error" in chunk:
-            raise _refusal(chunk["error"], self._schema)
+            raise _refusal(chunk["error"], self._request)
         if timings := chunk.get("timings"):
             self.usage = _to_usage(timings)
         return self._events(chunk)
@@ -52,7 +58,10 @@ class Reader:
             if text := self._reasoning.push(delta.get("reasoning_content") or ""):
                 yield TextDelta(text, reasoning=True)
             if text := self._text.push(delta.get("content") or ""):
-                yield TextDelta(text)
+                if self._must_call:
+                    self._call += text
+                else:
+                    yield TextDelta(text)
             for call in delta.get("tool_calls") or ():
                 function = call.get("function") or {}
                 yield ToolCallDelta(
@@ -63,19 +72,31 @@ class Reader:
                 )
             if reason := choice.get("finish_reason"):
                 self._reason = _REASONS.get(reason, FinishReason.STOP)
-                if text := self._text.flush():
+                if self._must_call:
+                    yield from self._end_call()
+                elif text := self._text.flush():
                     yield TextDelta(text)
 
+    def _end_call(self) -> Iterator[Event]:
+        """Gives the call that the text is; text that was cut short is none."""
+        try:
+            call = json.loads(self._call)
+        except ValueError:
+            return
+        self._reason = FinishReason.TOOL_CALLS
+        arguments = json.dumps(call["arguments"], ensure_ascii=False)
+        yield ToolCallDelta(0, f"call_{uuid.uuid4().hex[:12]}", call["name"], arguments)
 
-def failure(error: Exception) -> MeshError:
-    """Returns what `error`, raised by the binding, means to the caller."""
+
+def failure(error: Exception, request: Request | None = None) -> MeshError:
+    """Returns what `error`, raised by the binding over `request`, means to the caller."""
     if isinstance(error, ValueError | TypeError):
         # The binding raises these before anything runs: a schema that no grammar can be made of, above all.
-        return InvalidArgumentError(_field_of(str(error)), _first_line(str(error)))
+        return InvalidArgumentError(_field_of(str(error), request), _first_line(str(error)))
     return UnavailableError("the language model has failed")
 
 
-def _refusal(error: dict[str, Any], schema: bool) -> MeshError:
+def _refusal(error: dict[str, Any], request: Request) -> MeshError:
     if error.get("type") == "exceed_context_size_error":
         used, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
         return InvalidArgumentError(
@@ -83,14 +104,16 @@ def _refusal(error: dict[str, Any], schema: bool) -> MeshError:
         )
     message = str(error.get("message", ""))
     if error.get("code") == 400:
-        field = "response_json_schema" if schema and "schema" in message.lower() else _field_of(message)
-        return InvalidArgumentError(field, _first_line(message))
+        return InvalidArgumentError(_field_of(message, request), _first_line(message))
     return UnavailableError("the language model has failed")
 
 
-def _field_of(message: str) -> str:
+def _field_of(message: str, request: Request | None) -> str:
     lowered = message.lower()
-    return "response_json_schema" if "schema" in lowered or "grammar" in lowered else "messages"
+    if "schema" not in lowered and "grammar" not in lowered:
+        return "messages"
+    of_tools = request is not None and request.tools and request.response_json_schema is None
+    return "tools" if of_tools else "response_json_schema"
 
 
 def _first_line(message: str) -> str:

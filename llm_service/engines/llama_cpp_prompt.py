@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm_service.engine import Message, Request, Tool
+from llm_service.engine import Message, Request, Tool, ToolChoice
 from llm_service.engines.chat import Body, to_chat, to_json, to_tool_choice, to_tools
 from mesh.errors import InvalidArgumentError
 
@@ -46,15 +46,43 @@ def to_generation(request: Request, native_tools: bool, defaults: Defaults) -> B
         "stop": list(sampling.stop_sequences) or None,
     }
     body |= {name: value for name, value in options.items() if value is not None}
-    if request.tools:
-        body["tool_choice"] = to_tool_choice(request)
-        body["parallel_tool_calls"] = True
+    if must_call(request):
+        # llama.cpp lets the model talk on before the call that it must make; a schema does not.
+        body |= {"tool_choice": "none", "response_format": _to_format(_call_schema(request))}
+        body.pop("stop", None)
+    elif request.tools:
+        body |= {"tool_choice": to_tool_choice(request), "parallel_tool_calls": True}
     if request.response_json_schema is not None:
         if request.tools:
             raise InvalidArgumentError("response_json_schema", "cannot be combined with tools")
-        schema = to_json(request.response_json_schema, "response_json_schema")
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        body["response_format"] = _to_format(to_json(request.response_json_schema, "response_json_schema"))
     return body
+
+
+def must_call(request: Request) -> bool:
+    """The answer is one call of a function: its text is JSON, as `_call_schema` says."""
+    return bool(request.tools) and request.tool_choice in (ToolChoice.REQUIRED, ToolChoice.NAMED)
+
+
+def _call_schema(request: Request) -> Body:
+    """Returns the schema of a call: which function, and with what."""
+    calls: list[Body] = []
+    shared: Body = {}
+    for index, tool in enumerate(request.tools):
+        if request.tool_choice is ToolChoice.NAMED and tool.name != request.tool_name:
+            continue
+        parameters = to_json(tool.parameters_json_schema or "{}", f"tools[{index}].parameters_json_schema")
+        # References in a schema start at its root.
+        for place in ("$defs", "definitions"):
+            shared.setdefault(place, {}).update(parameters.pop(place, {}))
+        parameters.setdefault("type", "object")
+        fields = {"name": {"const": tool.name}, "arguments": parameters}
+        calls.append({"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False})
+    return {"anyOf": calls} | {place: found for place, found in shared.items() if found}
+
+
+def _to_format(schema: Body) -> Body:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 def to_prefill(messages: Sequence[Message], tools: Sequence[Tool], native_tools: bool) -> Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -112,14 +113,48 @@ def test_function_messages_need_a_model_that_has_functions() -> None:
 def test_sampling_and_tools_go_to_llama_cpp() -> None:
     sampling = Sampling(0.0, 0.5, 7, 9, ("x",), 2**64 - 1, 0.25, -0.5)
     tools = (Tool("look", "Looks.", '{"type": "object"}'),)
-    request = Request((user("Hi"),), "", sampling, tools, ToolChoice.NAMED, "look")
-    body = to_generation(request, True, DEFAULTS)
+    body = to_generation(Request((user("Hi"),), "", sampling, tools), True, DEFAULTS)
     wanted = {"temperature": 0.0, "top_p": 0.5, "top_k": 7, "max_tokens": 9, "stop": ["x"]}
     wanted |= {"presence_penalty": 0.25, "frequency_penalty": -0.5, "repeat_penalty": 1.05}
     assert {name: body[name] for name in wanted} == wanted
     assert 0 <= body["seed"] < 2**32 - 1
     assert body["tools"][0]["function"]["parameters"] == {"type": "object"}
-    assert body["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+    assert body["tool_choice"] == "auto"
+
+
+def test_a_call_that_must_be_made_is_a_schema() -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"at": {"$ref": "#/$defs/place"}},
+        "$defs": {"place": {"type": "string"}},
+    }
+    tools = (Tool("look", "", json.dumps(parameters)), Tool("listen", "", ""))
+    for choice, name, names in (
+        (ToolChoice.NAMED, "listen", ["listen"]),
+        (ToolChoice.REQUIRED, "", ["look", "listen"]),
+    ):
+        request = Request((user("Hi"),), "", Sampling(stop_sequences=('"',)), tools, choice, name)
+        body = to_generation(request, True, DEFAULTS)
+        schema = body["response_format"]["json_schema"]["schema"]
+        assert [call["properties"]["name"]["const"] for call in schema["anyOf"]] == names
+        assert schema.get("$defs") == (places if "look" in names else None)
+        assert len(body["tools"]) == 2
+        assert "stop" not in body
+
+
+def read_call(*pieces: str, reason: str = "stop") -> tuple[list[Any], FinishReason]:
+    tools = (Tool("look", "", ""),)
+    reader = Reader(Request((user("Hi"),), tools=tools, tool_choice=ToolChoice.REQUIRED))
+    chunks: list[dict[str, Any]] = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
+    chunks.append({"choices": [{"delta": {}, "finish_reason": reason}]})
+    return [event for chunk in chunks for event in reader.read(chunk)], reader.finish().reason
+
+
+def test_the_text_of_a_call_is_a_call() -> None:
+    (call,), reason = read_call('{"name": "look", ', '"arguments": {"at": "caf\u00e9"}}')
+    assert (call.index, call.name, call.arguments_json_delta) == (0, "look", '{"at": "café"}')
+    assert reason is FinishReason.TOOL_CALLS
+    assert read_call('{"name": "look", "argu', reason="length") == ([], FinishReason.LENGTH)
 
 
 def test_defaults_hold_where_nothing_is_set() -> None:
