@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev setup-kyutai test test-kyutai test-vllm lint format bench screenshots clean FORCE
+.PHONY: help run setup setup-dev setup-kyutai test test-kyutai test-vllm lint format bench space screenshots clean FORCE
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,11 @@ format: setup-dev ## Formats the code and the protos.
 
 bench: setup-dev ## Measures the mesh with the embedded engines (ARGS="..." for flags).
 	$(BIN)/python bench/embedded.py $(ARGS)
+
+space: ## Puts a Hugging Face Space together in the folder SPACE, ready to be pushed.
+	@test -d "$(SPACE)" || { echo "make space SPACE=folder-of-the-space" >&2; exit 1; }
+	git archive HEAD | tar --extract --directory="$(SPACE)"
+	cp deploy/space/README.md deploy/space/Dockerfile "$(SPACE)"
 
 screenshots: setup-dev ## Takes the pictures of the page anew (needs Chromium).
 	$(BIN)/python -m docs.screenshots $(ARGS)

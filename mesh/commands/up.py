@@ -45,6 +45,7 @@ class UpSettings(CommandSettings):
     tts_port: int = Field(default=PORTS["tts"], ge=1, le=65535, description="Port of text to speech.")
     llm_port: int = Field(default=PORTS["llm"], ge=1, le=65535, description="Port of the language model.")
     ui_port: int = Field(default=PORTS[PAGE], ge=1, le=65535, description="Port of the page.")
+    ui_host: str | None = Field(default=None, description="Address that the page listens on. Unset: as the services.")
     page: bool = Field(default=True, description="Serve the page too, if what it needs is installed.")
     stt_engine: str | None = Field(default=None, description="Engine of speech to text. Unset: the service's default.")
     tts_engine: str | None = Field(default=None, description="Engine of text to speech. Unset: the service's default.")
@@ -80,6 +81,10 @@ class UpSettings(CommandSettings):
             return tuple(name for name in (*ORDER, PAGE) if name in wanted)
         return (*ORDER, PAGE) if self.page and page_is_installed() else ORDER
 
+    def listen_host(self, name: str) -> str:
+        """Returns the address that a service listens on."""
+        return self.ui_host if name == PAGE and self.ui_host else self.host
+
     def port(self, name: str) -> int:
         """Returns the port of a service."""
         if self.base_port is not None:
@@ -94,7 +99,8 @@ class UpSettings(CommandSettings):
 
     def address(self, name: str) -> str:
         """Returns where a service can be reached from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        listen = self.listen_host(name)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)  # noqa: S104 - compared, not bound
         return f"[{host}]:{self.port(name)}" if ":" in host else f"{host}:{self.port(name)}"
 
 
@@ -103,7 +109,7 @@ def run(settings: UpSettings) -> int:
     for name in settings.services:
         if shutil.which(settings.python(name)) is None:
             raise MeshError(f"--{name}-python: there is no program {settings.python(name)}")
-        _check_free(name, settings.host, settings.port(name))
+        _check_free(name, settings.listen_host(name), settings.port(name))
     return asyncio.run(_supervise(settings))
 
 
@@ -119,7 +125,7 @@ def page_is_installed() -> bool:
 
 def arguments(name: str, settings: UpSettings) -> list[str]:
     """Returns the flags of one service."""
-    flags = ["--host", settings.host, "--port", str(settings.port(name))]
+    flags = ["--host", settings.listen_host(name), "--port", str(settings.port(name))]
     if settings.log_level is not None:
         flags += ["--log-level", settings.log_level]
     if name == PAGE:

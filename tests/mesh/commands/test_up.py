@@ -73,6 +73,13 @@ def test_the_page_is_served_unless_it_is_not_wanted(monkeypatch: pytest.MonkeyPa
     assert load("--only", "ui").services == ("ui",)
 
 
+def test_the_page_may_be_open_to_all_while_the_services_are_not() -> None:
+    settings = load("--ui-host", "0.0.0.0", "--ui-port", "80")  # noqa: S104 - never bound
+    assert arguments("ui", settings)[:4] == ["--host", "0.0.0.0", "--port", "80"]  # noqa: S104 - as above
+    assert arguments("stt", settings)[1] == "127.0.0.1"
+    assert settings.address("ui") == "127.0.0.1:80"
+
+
 def test_flags_reach_the_service_they_are_for() -> None:
     settings = load("--stt-engine", "whisper", "--model", "/m.gguf", "--llm-port", "7", "--log-level", "debug")
     assert arguments("stt", settings)[-2:] == ["--engine", "whisper"]
