@@ -9,10 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import pytest
 from openai._base_client import get_platform
 
+from llm_service.engine import Event, Message, Request, Role
 from llm_service.engines.openai import OpenAiEngine
 from llm_service.settings import LlmSettings
+from mesh.errors import MeshError
+from tests.conformance.llm import collect, opened
+from tests.tts_service.virtual import run_virtual
 
 Step = bytes | float | Exception
 """Bytes to send, seconds to wait, a failure of the connection."""
@@ -101,3 +106,31 @@ def connect(server: OddServer, **options: Any) -> OpenAiEngine:
     # It would be found out in a thread, which virtual time does not wait for.
     engine._client._client._platform = get_platform()
     return engine
+
+
+HI = Request((Message(Role.USER, "Hi"),))
+CUT = httpx2.RemoteProtocolError("peer closed connection without sending complete message body")
+PLAIN = Reply((delta(content="Hello"), delta("stop"), DONE))
+
+
+async def answer(server: OddServer, request: Request = HI, **options: Any) -> list[Event]:
+    engine = connect(server, **options)
+    try:
+        await engine.start()
+        async with opened(engine) as session:
+            events = await collect(session, request)
+        assert engine.used_slots == 0
+        assert server.open == 0
+        return events
+    finally:
+        await engine.close()
+
+
+def said(*steps: Any, request: Request = HI) -> list[Event]:
+    return run_virtual(answer(OddServer(Reply(steps)), request))
+
+
+def failure(server: OddServer, request: Request = HI, **options: Any) -> MeshError:
+    with pytest.raises(MeshError) as raised:
+        run_virtual(answer(server, request, **options))
+    return raised.value

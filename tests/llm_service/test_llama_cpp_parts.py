@@ -123,11 +123,8 @@ def test_sampling_and_tools_go_to_llama_cpp() -> None:
 
 
 def test_a_call_that_must_be_made_is_a_schema() -> None:
-    parameters = {
-        "type": "object",
-        "properties": {"at": {"$ref": "#/$defs/place"}},
-        "$defs": {"place": {"type": "string"}},
-    }
+    places = {"place": {"type": "string"}}
+    parameters = {"type": "object", "properties": {"at": {"$ref": "#/$defs/place"}}, "$defs": places}
     tools = (Tool("look", "", json.dumps(parameters)), Tool("listen", "", ""))
     for choice, name, names in (
         (ToolChoice.NAMED, "listen", ["listen"]),

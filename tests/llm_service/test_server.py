@@ -10,7 +10,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from llm_service.engine import Role, ToolCallDelta
+from llm_service.engine import Engine, Role, ToolCallDelta
 from llm_service.server import LlmService
 from mesh.channels import open_channel
 from mesh.errors import InvalidArgumentError, UnavailableError
@@ -35,7 +35,7 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(engine: ScriptedEngine, address: str) -> AsyncIterator[Client]:
+async def serving(engine: Engine, address: str) -> AsyncIterator[Client]:
     service = LlmService(engine)
     server = grpc.aio.server(interceptors=[MeshInterceptor("llm")])
     service.register(server)
