@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mesh.audio import Format
 from mesh.errors import MeshError
-from orchestrator.turns.events import Event, Service, ServiceFailed, ServiceRecovered
+from orchestrator.turns.events import Event, Service, ServiceFailed, ServiceRecovered, SpeechStopped
 from orchestrator.upstreams import SttConfig, SttStream, Upstreams
 
 _log = logging.getLogger(__name__)
@@ -17,6 +17,11 @@ FIRST_DELAY = 0.2
 LAST_DELAY = 2.0
 STEADY_SECONDS = 5.0
 """A stream that held this long was no failed attempt: the next one is made at once."""
+QUIET_SECONDS = 2.0
+"""A stream on which nothing has come for this long may have stalled: the service is asked whether it is there."""
+SHORTEST_SLEEP = 0.01
+PROBE_SECONDS = 3.0
+"""A service that has not answered by then has stalled."""
 
 Feed = Callable[[Event], None]
 
@@ -33,7 +38,9 @@ class Listener:
         self._streams = 0
         self._position = 0
         self._broken: asyncio.Event = asyncio.Event()
+        self._outdated: asyncio.Event = asyncio.Event()
         self._fault = ""
+        self._heard_at = 0.0
 
     async def open(self) -> None:
         """Opens the first transcription.
@@ -62,6 +69,12 @@ class Listener:
         """Drops the open segment."""
         self._try(lambda stream: stream.reset())
 
+    def change_languages(self, language_codes: tuple[str, ...]) -> None:
+        """Expects other languages from now on: a transcription keeps those it was opened with, so a new one begins."""
+        if language_codes != self._languages:
+            self._languages = language_codes
+            self._outdated.set()
+
     async def run(self) -> None:
         """Feeds what is heard until it is cancelled."""
         delay = 0.0
@@ -72,10 +85,12 @@ class Listener:
                 fault = await self._listen()
             finally:
                 await self.close()
+            if not fault and await self._replace():
+                continue
             if loop.time() - began > STEADY_SECONDS:
                 delay = 0.0
-            _log.warning("speech to text is lost: %s", fault)
-            self._feed(ServiceFailed(Service.STT, fault))
+            _log.warning("speech to text is lost: %s", fault or self._fault)
+            self._feed(ServiceFailed(Service.STT, fault or self._fault))
             delay = await self._reopen(delay)
             self._feed(ServiceRecovered(Service.STT))
 
@@ -86,23 +101,59 @@ class Listener:
             await stream.close()
 
     async def _listen(self) -> str:
-        """Feeds events until the stream breaks; returns why."""
+        """Feeds events until the stream breaks; returns why. Empty: it is outdated."""
         stream = self._stream
         if stream is None:
             return "there is no stream"
         reading = asyncio.create_task(self._read(stream), name="stt-events")
-        failing = asyncio.create_task(self._broken.wait(), name="stt-send")
+        others = (
+            asyncio.create_task(self._broken.wait(), name="stt-send"),
+            asyncio.create_task(self._outdated.wait(), name="stt-languages"),
+            asyncio.create_task(self._notice_stall(), name="stt-stall"),
+        )
         try:
-            await asyncio.wait((reading, failing), return_when=asyncio.FIRST_COMPLETED)
-            return self._fault if self._broken.is_set() else reading.result()
+            await asyncio.wait((reading, *others), return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.is_set():
+                return self._fault
+            return reading.result() if reading.done() else ""
         finally:
-            failing.cancel()
-            reading.cancel()
-            await asyncio.wait((reading, failing))
+            for task in (reading, *others):
+                task.cancel()
+            await asyncio.wait((reading, *others))
+
+    async def _replace(self) -> bool:
+        """Begins a transcription in the languages now wanted; what was being said meanwhile is over."""
+        self._feed(SpeechStopped(self._position / self._format.sample_rate))
+        try:
+            await self._open()
+        except MeshError as error:
+            self._fault = error.message
+            return False
+        self._feed(ServiceRecovered(Service.STT))
+        return True
+
+    async def _notice_stall(self) -> None:
+        """Breaks the stream if nothing comes on it and the service does not answer either."""
+        loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
+        while True:
+            left = self._heard_at + QUIET_SECONDS - loop.time()
+            if left > SHORTEST_SLEEP:
+                await asyncio.sleep(left)
+                continue
+            try:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await self._upstreams.wait_until_back(Service.STT)
+            except TimeoutError:
+                self._fault = f"stt service has not answered for {loop.time() - self._heard_at:.0f} s"
+                self._broken.set()
+                return
+            self._heard_at = loop.time()
 
     async def _read(self, stream: SttStream) -> str:
         try:
             async for event in stream.events():
+                self._heard_at = asyncio.get_running_loop().time()
                 self._feed(event)
         except MeshError as error:
             return error.message
@@ -125,6 +176,7 @@ class Listener:
     async def _open(self) -> None:
         self._streams += 1
         self._broken.clear()
+        self._outdated.clear()
         config = SttConfig(
             format=self._format,
             language_codes=self._languages,

@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 FIRST_RECHECK = 0.5
 LAST_RECHECK = 5.0
+MAX_WAITING = 64
+_IN_ORDER = frozenset({"session_update", "item_create", "response_create"})
+"""Requests that build on each other; the first may wait for feeds and tool servers, all others act at once."""
 
 
 class Session:
@@ -69,6 +72,8 @@ class Session:
         self._cause = ""
         self._touched = 0.0
         self._open_input = True
+        self._waiting: deque[pb.ConverseRequest] = deque()
+        self._worker: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ life
 
@@ -147,16 +152,42 @@ class Session:
                 task.cancel()
 
     async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
+        """Takes requests in; audio and playback go on while an update waits for a feed or a tool server."""
         async for request in requests:
             self._touched = self._loop.time()
-            try:
-                await self._take(request)
-            except MeshError as error:
-                bad_audio = request.HasField("input_audio")
-                message = error_event(error, pb.ERROR_REASON_BAD_AUDIO if bad_audio else None)
-                self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
+            kind = request.WhichOneof("event")
+            if kind not in _IN_ORDER:
+                if kind == "response_cancel" and not request.response_cancel.response_id:
+                    self._waiting = deque(one for one in self._waiting if not one.HasField("response_create"))
+                await self._answer_errors(request)
+                continue
+            self._waiting.append(request)
+            if self._worker is None:
+                self._worker = self._spawn(self._work_off())
+                # What need not wait is done before the next request is read.
+                await asyncio.sleep(0)
+            elif len(self._waiting) > MAX_WAITING:
+                await asyncio.wait((self._worker,))
+        if self._worker is not None:
+            await asyncio.wait((self._worker,))
         self._open_input = False
         self._feed(events.InputEnded())
+
+    async def _work_off(self) -> None:
+        """Carries out what came in order, one after the other."""
+        try:
+            while self._waiting:
+                await self._answer_errors(self._waiting.popleft())
+        finally:
+            self._worker = None
+
+    async def _answer_errors(self, request: pb.ConverseRequest) -> None:
+        try:
+            await self._take(request)
+        except MeshError as error:
+            bad_audio = request.HasField("input_audio")
+            message = error_event(error, pb.ERROR_REASON_BAD_AUDIO if bad_audio else None)
+            self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
 
     async def _take(self, request: pb.ConverseRequest) -> None:
         match request.WhichOneof("event"):
@@ -185,6 +216,7 @@ class Session:
 
     def _adopt(self, plan: Plan) -> None:
         self._plan = plan
+        self._listener.change_languages(plan.stt_language_codes)
         self._wire.config = plan.proto
         self._wire.voice_id = plan.voice.id
         self._wire.labels |= {name: tool.label for name, tool in plan.server_tools.items()}

@@ -120,6 +120,40 @@ def test_speech_recognition_dies(moment: str, away: float) -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("speaks", [False, True])
+def test_speech_recognition_that_stalls_is_given_up_after_five_seconds(speaks: bool) -> None:
+    async def scene() -> None:
+        async with stage(preemptive=False, silence_fill=0) as play:
+            await begin(play)
+            stalled = play.mesh.stt
+            since = play.now
+            if speaks:
+                stalled.hear(events.SpeechStarted(since))
+                await asyncio.sleep(0)
+            play.mesh.down.add(Service.STT)
+            error = await play.wait("error")
+            assert error.reason == pb.ERROR_REASON_STT_UNAVAILABLE
+            # 2 s in which nothing came, 3 s in which it did not answer; without speech nothing has come before either.
+            assert play.now == pytest.approx(since + 5.0 if speaks else 5.0, abs=0.01)
+            assert stalled.closed
+            play.mesh.down.clear()
+            await asyncio.sleep(3)
+            await next_turn_works(play)
+
+    run(scene())
+
+
+def test_a_long_silence_is_no_stall() -> None:
+    async def scene() -> None:
+        async with stage(preemptive=False, silence_fill=0) as play:
+            await begin(play)
+            await asyncio.sleep(60)
+            assert play.all("error") == []
+            assert len(play.mesh.streams) == 1
+
+    run(scene())
+
+
 def test_speech_recognition_that_stalls_in_the_flush_loses_no_words_it_gave() -> None:
     async def scene() -> None:
         async with stage(preemptive=False) as play:
