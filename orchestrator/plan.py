@@ -147,7 +147,7 @@ class Planner:
         turns = _turns(config, settings)
         definitions, server_tools, specs = await self._tools(config)
         use, name = _tool_choice(config, definitions)
-        languages = tuple(config.language_codes) or ((language,) if language else ())
+        languages = self._languages(config, language)
         core = Config(
             turns=turns,
             language_codes=languages,
@@ -222,6 +222,18 @@ class Planner:
                     f"{field}: {character.id} speaks {language}, but {service} only {languages} here",
                     reason="INVALID_REQUEST",
                 )
+
+    def _languages(self, config: pb.SessionConfig, language: str) -> tuple[str, ...]:
+        """The user's languages; those of the assistant where the user's are not set."""
+        codes = tuple(config.language_codes) or ((language,) if language else ())
+        known = {_base(code): None for code in self._services.stt_language_codes}
+        for index, code in enumerate(codes):
+            if known and _base(code) not in known and "mul" not in known:
+                at = f"language_codes[{index}]" if config.language_codes else "instructions.language_code"
+                raise InvalidArgumentError(
+                    f"{FIELD}.{at}", f"speech to text understands only {', '.join(known)} here, not {code!r}"
+                )
+        return codes
 
     def _choose_voice(self, config: pb.SessionConfig, character: Character | None, language: str) -> Voice:
         if config.HasField("voice_id") and config.voice_id:
@@ -365,4 +377,4 @@ def _in_force(
 
 
 def _base(code: str) -> str:
-    return code.partition("-")[0].lower()
+    return code.replace("_", "-").partition("-")[0].lower()

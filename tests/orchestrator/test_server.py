@@ -116,6 +116,15 @@ async def test_errors_at_setup_are_statuses_with_the_field(unix_address: str) ->
         code, _, info, field, _ = await failure_of(call)
         assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
         assert field == "session_update.session.voice_id"
+    async with serving(f"{unix_address}3", ScriptedMesh(stt_languages=("en",))) as (_, stub):
+        call = stub.Converse()
+        await call.write(setup(language_codes=["en-GB", "pt"]))
+        code, _, _, field, _ = await failure_of(call)
+        assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "session_update.session.language_codes[1]")
+        call = stub.Converse()
+        await call.write(setup(instructions=pb.Instructions(text="Parle.", language_code="fr")))
+        code, _, _, field, _ = await failure_of(call)
+        assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "session_update.session.instructions.language_code")
 
 
 async def test_a_drain_tells_every_conversation_and_waits(unix_address: str) -> None:
