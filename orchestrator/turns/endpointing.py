@@ -101,7 +101,7 @@ def on_clear(step: Step, event: ClearRequested) -> None:
     answering.drop_preemptive(step)
     response = state.response
     if response is not None and response.held:
-        interruption.on_false(step)
+        interruption.go_on(step)
     turn = state.turn
     if turn is not None:
         if turn.phase is not Phase.TENTATIVE:

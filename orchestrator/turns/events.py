@@ -141,6 +141,8 @@ class FinalHeard:
     end: float
     words: tuple[HeardWord, ...] = ()
     language_code: str = ""
+    confidence: float | None = None
+    """In [0, 1]; None: the engine does not say."""
 
 
 @dataclass(frozen=True, slots=True)

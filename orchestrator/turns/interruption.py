@@ -6,7 +6,7 @@ from orchestrator.turns import answering, listening, playback
 from orchestrator.turns.actions import FlushStt
 from orchestrator.turns.backchannels import is_backchannel
 from orchestrator.turns.client import InterruptionReason
-from orchestrator.turns.state import Phase, Turn
+from orchestrator.turns.state import Phase, Segment, Turn
 from orchestrator.turns.step import EPSILON, Step
 
 ONSET_TIMER = "interruption"
@@ -72,8 +72,21 @@ def on_words(step: Step, turn: Turn) -> None:
 
 def _is_real(step: Step, turn: Turn) -> bool:
     response = step.state.response
-    speaks = response is not None and response.started_at is not None
-    return bool(turn.text) and not (speaks and is_backchannel(turn.text, step.state.config.language_codes))
+    if response is None or response.started_at is None:
+        return bool(turn.text)
+    return _says_something(step, turn) and any(_is_clear(step, segment) for segment in turn.segments)
+
+
+def _says_something(step: Step, turn: Turn) -> bool:
+    return not is_backchannel(turn.text, step.state.config.language_codes)
+
+
+def _is_clear(step: Step, segment: Segment) -> bool:
+    """Whether a segment's text can be relied on: that of a short sound may be anything."""
+    settings = step.settings
+    if segment.end is None or segment.end - segment.start >= settings.clear_duration - EPSILON:
+        return True
+    return segment.settled and (segment.confidence is None or segment.confidence >= settings.clear_confidence)
 
 
 def become_real(step: Step, turn: Turn, reason: InterruptionReason) -> None:
@@ -107,7 +120,19 @@ def on_asked(step: Step, turn: Turn) -> None:
 
 
 def on_false(step: Step) -> None:
-    """No word has come in time: it was no interruption, and the assistant goes on."""
+    """No word has come in time: it was no interruption."""
+    state = step.state
+    turn = state.turn
+    speaks = turn is not None and turn.phase is Phase.TENTATIVE and state.speaking_since is not None
+    if turn is not None and speaks and possible(step) and _says_something(step, turn):
+        # The user still speaks: that is no short sound, whatever of it has been read so far.
+        become_real(step, turn, InterruptionReason.TRANSCRIPT)
+    else:
+        go_on(step)
+
+
+def go_on(step: Step) -> None:
+    """The assistant goes on, and what was said over it is forgotten unless it may still turn out to be words."""
     state = step.state
     response = state.response
     if response is not None and response.held:

@@ -88,13 +88,22 @@ def on_word(step: Step, event: WordHeard) -> None:
 
 def on_interim(step: Step, event: InterimHeard) -> None:
     """The open segment's text so far."""
-    _hear(step, Segment(event.segment_id, event.text, event.start, settled=False), event.start, event.end)
+    segment = Segment(event.segment_id, event.text, event.start, settled=False, end=event.end)
+    _hear(step, segment, event.start, event.end)
 
 
 def on_final(step: Step, event: FinalHeard) -> None:
     """A segment is finished."""
     words = tuple(TranscriptWord(word.text, word.start, word.end) for word in event.words)
-    segment = Segment(event.segment_id, event.text, event.start, settled=True, words=words)
+    segment = Segment(
+        event.segment_id,
+        event.text,
+        event.start,
+        settled=True,
+        words=words,
+        end=event.end,
+        confidence=event.confidence,
+    )
     _hear(step, segment, event.start, event.end, event.language_code)
 
 

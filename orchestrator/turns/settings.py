@@ -57,6 +57,11 @@ class TurnSettings:
     """Speech, by the voice detector, that pauses the assistant: a possible interruption."""
     false_interruption: float = 0.8
     """Without a word within this, a possible interruption was none, and the assistant goes on."""
+    clear_duration: float = 0.7
+    """What is heard of less speech than this interrupts only once it is final, and heard well: an "uh-huh" may be read
+    as any word."""
+    clear_confidence: float = 0.33
+    """So little speech is heard well from this confidence on."""
     echo_guard: float = 3.0
     """In this much of the first response only words interrupt."""
     no_interruption_duration: float = 0.0

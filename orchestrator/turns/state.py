@@ -26,6 +26,10 @@ class Segment:
     settled: bool
     """It will not be revised, though it may grow."""
     words: tuple[TranscriptWord, ...] = ()
+    end: float | None = None
+    """None: it came as words that stay."""
+    confidence: float | None = None
+    """Of a settled one, in [0, 1]; None: the engine does not say."""
 
 
 class Phase(enum.Enum):

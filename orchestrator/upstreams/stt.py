@@ -110,7 +110,13 @@ class GrpcSttStream:
         start, end = self._span(final.span)
         words = tuple(self._word(word) for word in final.words)
         return core.FinalHeard(
-            self._segment(final.segment_id), final.text, start, end or start, words, final.language_code
+            self._segment(final.segment_id),
+            final.text,
+            start,
+            end or start,
+            words,
+            final.language_code,
+            final.confidence if final.HasField("confidence") else None,
         )
 
     def _prediction(self, response: stt_pb2.TranscribeResponse) -> Event | None:

@@ -13,7 +13,7 @@ LINE = "one two three four five six seven eight nine ten"
 
 def speaking(**settings: object) -> Play:
     """The assistant says ten words, from 1.825 to 5.825, in the second response; a word ends every 0.4 s."""
-    settings = {"echo_guard": 0.0, "idle_timeout": None, **settings}
+    settings = {"echo_guard": 0.0, "idle_timeout": None, "clear_duration": 0.3, **settings}
     play = Play(config(**settings))  # type: ignore[arg-type]
     play.model(LINE)
     play.user("count", at=0.3, until=0.7)
@@ -78,6 +78,43 @@ def test_rule_9_a_backchannel_without_a_voice_detector_leaves_nothing_behind() -
     play.until(9)
     assert play.times(actions.ResetStt) == [3.8]
     assert play.times(client.ResponseDone) == [5.825]
+
+
+def short_sound(*read: events.Event) -> Play:
+    """0.4 s of speech over the assistant, what is read of it, and then silence."""
+    play = speaking(clear_duration=0.7)
+    play.at(3.0, events.AudioReceived(3.0), events.SpeechStarted(3.0))
+    play.at(3.5, events.AudioReceived(3.5), *read)
+    play.at(3.6, events.AudioReceived(3.6), events.SpeechStopped(3.4))
+    return play.until(9)
+
+
+def test_rule_9_what_is_read_of_a_short_sound_at_first_does_not_interrupt() -> None:
+    play = short_sound(
+        events.InterimHeard("s", "I hope", 3.0, 3.4), events.FinalHeard("s", "Uh huh.", 3.0, 3.4, confidence=0.3)
+    )
+    assert play.times(client.Interrupted) == []
+    assert play.times(client.OutputAudioResumed) == [4.0]
+    assert play.transcript == ["user: count", f"assistant: {LINE}"]
+
+
+@pytest.mark.parametrize(("confidence", "interrupted"), [(0.26, []), (0.5, [3.5]), (None, [3.5])])
+def test_rule_9_a_short_sound_interrupts_only_if_it_was_heard_well(
+    confidence: float | None, interrupted: list[float]
+) -> None:
+    play = short_sound(events.FinalHeard("s", "It hurts.", 3.0, 3.4, confidence=confidence))
+    assert play.times(client.Interrupted) == interrupted
+    assert len(play.told(client.InputCommitted)) == 1 + len(interrupted)
+
+
+def test_rule_8_speech_that_goes_on_is_no_short_sound() -> None:
+    play = speaking(clear_duration=0.7)
+    play.at(3.0, events.AudioReceived(3.0), events.SpeechStarted(3.0))
+    play.at(3.5, events.AudioReceived(3.5), events.InterimHeard("s", "tell me", 3.0, 3.4))
+    play.until(4.5)
+    assert play.times(client.OutputAudioPaused) == [3.2]
+    assert play.times(client.Interrupted) == [4.0]
+    assert play.times(client.OutputAudioResumed) == []
 
 
 def test_rule_9_when_nobody_speaks_a_yes_is_an_answer() -> None:
