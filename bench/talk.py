@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,10 @@ def audible_span(samples: Samples) -> tuple[int, int]:
     """Returns the index of the first sound in `samples` and the index after the last; (0, 0) if there is none."""
     loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
     return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, 0)
+
+
+class _Shown(Exception):  # noqa: N818 - no error: the conversation has shown what it was held for
+    """Ends a conversation at once."""
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Record:
         assert self.conversation is not None  # noqa: S101 - set before it runs
         self.now = self._clock() - self.conversation.began
         if self.stop_when is not None and self.stop_when(self):
-            self.conversation.stop()
+            raise _Shown
 
     def said(self, at: float, utterance: Utterance) -> None:
         """Keeps when something was said."""
@@ -140,5 +145,7 @@ async def talk(
     async with open_channel(address) as channel:
         script = Script(plan, asyncio.get_running_loop().time())
         record.conversation = Conversation(channel, config, script, record, address=address)
-        await record.conversation.run()
+        # To end it properly would let the answer in progress be played to its end.
+        with contextlib.suppress(_Shown):
+            await record.conversation.run()
     return record

@@ -1,0 +1,84 @@
+"""A model calls a function, a real MCP server runs it over stdio, and its result is spoken.
+
+The embedded language model is too small to call functions reliably: here the model is a script behind a real
+OpenAI-compatible HTTP server and the `openai` engine. All else is real: speech to text, text to speech, the
+language-model service, the orchestrator, and the MCP server with the official package, each a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.speech import say_all
+from bench.talk import talk
+from mesh.audio import write_wav
+from mesh.channels import HealthState, check_health, open_channel
+from mesh.client.script import Spoken
+from mesh.names import HEALTH_NAMES
+from tests.system.mesh import ROOT, Mesh, free_port, words
+from tests.system.scripted_llm import scripted_llm
+from unmute.conversation.v1 import conversation_pb2 as pb
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+MCP_SERVER = ROOT / "tests" / "orchestrator" / "mcp_server.py"
+
+
+@contextmanager
+def running(mesh: Mesh, service: str, *flags: str) -> Iterator[str]:
+    """A service of the mesh as a process of its own; yields its address."""
+    port = free_port()
+    process = subprocess.Popen(mesh.command(service, "--port", str(port), *flags), cwd=ROOT, env=mesh.environment)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def until_serving(service: str, address: str) -> None:
+    async with open_channel(address) as channel, asyncio.timeout(60):
+        while (await check_health(channel, HEALTH_NAMES[service])).state is not HealthState.SERVING:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_function_of_an_mcp_server_is_called_and_its_result_is_spoken(mesh: Mesh, tmp_path: Path) -> None:
+    servers = {"servers": [{"label": "sums", "command": [sys.executable, str(MCP_SERVER)], "allowed_tools": ["add"]}]}
+    (tmp_path / "tools.yaml").write_text(json.dumps(servers))
+
+    def configure(config: pb.SessionConfig) -> None:
+        config.tools.add().server.label = "sums"
+
+    [question] = await say_all(("What is nineteen plus twenty-three?",))
+    with ExitStack() as processes:
+        async with scripted_llm(a=19, b=23) as model:
+            llm = processes.enter_context(running(mesh, "llm", "--engine", "openai", "--base-url", model.url))
+            flags = ("--tool-servers", str(tmp_path / "tools.yaml"), "--llm", llm)
+            orchestrator = processes.enter_context(running(mesh, "orchestrator", *flags))
+            await until_serving("llm", llm)
+            await until_serving("orchestrator", orchestrator)
+            record = await talk(orchestrator, [Spoken("question", question)], configure=configure)
+
+    assert "plus" in model.asked[0]["messages"][-1]["content"], "the model was shown what was said"
+    progress = [event.tool_call_progress.status for _, event in record.of("tool_call_progress")]
+    assert progress == [pb.WORK_STATUS_IN_PROGRESS, pb.WORK_STATUS_COMPLETED]
+    calls = [event.item_done.item.function_call for _, event in record.of("item_done")]
+    assert [call.server_label for call in calls if call.name] == ["sums"]
+
+    printed = " ".join(line.text for _, line in record.lines if line.speaker == "assistant")
+    assert printed == "I have asked. The sum is 42."
+    write_wav(tmp_path / "answer.wav", record.player.recording(), record.player.rate)
+    heard = await asyncio.to_thread(mesh.unmute, "transcribe", str(tmp_path / "answer.wav"))
+    assert {"42", "forty"} & set(words(heard.out)), heard.out
