@@ -142,7 +142,7 @@ def _read_sampling(sampling: llm_pb2.SamplingParams, field: str) -> Sampling:
             return None
         value = getattr(sampling, name)
         if not math.isfinite(value) or not low <= value <= high or (above and value == low):
-            bounds = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+            bounds = f"above {low:g} and at most {high}" if above else f"from {low:g} to {high}"
             raise InvalidArgumentError(f"{field}.{name}", f"must be {bounds}")
         return value
 

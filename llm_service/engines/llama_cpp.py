@@ -28,7 +28,7 @@ from llm_service.engines.llama_cpp_slots import Prompt, Slot, Slots, Work
 from llm_service.settings import LlmSettings
 from llm_service.weights import SMOLLM2_135M_INSTRUCT
 from mesh.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError, UnavailableError
-from mesh.weights import State, WeightStore
+from mesh.weights import WeightStore
 
 _log = logging.getLogger(__name__)
 
@@ -343,8 +343,6 @@ async def _next_chunk(completion: Completion, request: Request | None = None) ->
 
 def _fetch() -> Path:
     store = WeightStore()
-    if store.state(SMOLLM2_135M_INSTRUCT) is not State.PRESENT:
-        _log.info("fetching %s", SMOLLM2_135M_INSTRUCT.name)
     try:
         return store.fetch(SMOLLM2_135M_INSTRUCT)
     finally:

@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
 _ENVIRONMENT = "UNMUTE_WEIGHTS_DIR"
+_LOG_SECONDS = 3.0
 
 
 class State(enum.Enum):
@@ -46,6 +48,22 @@ def default_root() -> Path:
     if not cache.is_absolute():
         cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
     return cache / "unmute-mesh"
+
+
+class LoggedProgress:
+    """Writes to the log, every few seconds, how far a download is."""
+
+    def __init__(self, what: str, origin: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`what` comes from `origin`; both are for people to read."""
+        self._what, self._clock = what, clock
+        self._due = clock() + _LOG_SECONDS
+        logger.info("fetching %s from %s", what, origin)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Takes the bytes done and the bytes in all."""
+        if self._clock() >= self._due and done < total:
+            self._due = self._clock() + _LOG_SECONDS
+            logger.info("fetching %s: %d of %s", self._what, done // 1_000_000, _megabytes(total))
 
 
 class WeightStore:
@@ -121,7 +139,9 @@ class WeightStore:
         totals = [_download_size(group) for group in groups.values()]
         for index, group in enumerate(groups.values()):
             before, total = sum(totals[:index]), sum(totals)
-            self._fetch_group(group, _scaled(progress, before, totals[index], total))
+            # Who shows no progress of their own still sees in the log that something goes on.
+            shown = progress or LoggedProgress(_names(group), _described(group[0]))
+            self._fetch_group(group, _scaled(shown, before, totals[index], total))
         return tuple(self.path(weight) for weight in wanted)
 
     def close(self) -> None:
@@ -230,12 +250,11 @@ def _wrong_file(weight: Weight, path: Path) -> FailedPreconditionError:
     )
 
 
-def _scaled(progress: Progress | None, before: int, size: int, total: int) -> Callable[[int], None]:
+def _scaled(progress: Progress, before: int, size: int, total: int) -> Callable[[int], None]:
     """Reports one group's bytes as part of the whole; never past its own share."""
 
     def tick(done: int) -> None:
-        if progress is not None:
-            progress(before + min(done, size), total)
+        progress(before + min(done, size), total)
 
     return tick
 

