@@ -71,6 +71,7 @@ async def _predict(stage: Stage) -> None:
 
 async def talking(page: Page) -> None:
     """The assistant speaks, and is loud at this very moment."""
+    await page.get_by_role("radio", name="Marlow").click()
     await connect(page)
     await page.wait_for_function("document.querySelector('[data-id=log]').textContent.includes('could hear')")
     await page.wait_for_function(f"{LOUDNESS} > 0.09", polling=20)

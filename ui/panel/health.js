@@ -5,7 +5,7 @@ const NAMES = {
   stt: 'Speech to text',
   tts: 'Text to speech',
   llm: 'Language model',
-  orchestrator: 'Conversation',
+  orchestrator: 'Conversations',
 };
 const STATES = { ready: 'ready', loading: 'loading', down: 'not reachable' };
 const POLL_SECONDS = 1.5;

@@ -48,8 +48,8 @@ export class Problems {
 
   describe(problem) {
     if (problem.code === 'down') {
-      const name = problem.service ? serviceName(problem.service) : 'The mesh';
-      return [`${name} is down`, 'The conversation cannot go on without it. It may be back in a moment.'];
+      const whole = !problem.service || problem.service === 'orchestrator';
+      return [`${whole ? 'The mesh' : serviceName(problem.service)} is down`, 'The conversation cannot go on without it. It may be back in a moment.'];
     }
     return TEXTS[problem.code] ?? ['Something went wrong', problem.message];
   }
