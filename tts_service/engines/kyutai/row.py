@@ -85,11 +85,12 @@ class Row:
         self._entries: deque[_Entry] = deque()
         self._consumed: deque[tuple[int, _Entry]] = deque()
         self._unsaid = ""
-        self._waiting = 0
         self.offset = 0
         """Steps of the model so far."""
         self.frames = 0
         """Frames made so far."""
+        self.waiting = 0
+        """Frames of them that were not taken yet."""
 
     # Commands
 
@@ -116,7 +117,7 @@ class Row:
 
     def taken(self, count: int) -> None:
         """Notes that `count` frames more were taken."""
-        self._waiting -= count
+        self.waiting -= count
 
     # Scheduling
 
@@ -133,7 +134,7 @@ class Row:
     @property
     def runnable(self) -> bool:
         """Whether a step would give the same as if all of the text were there."""
-        if self.ended or self._waiting >= MAX_AHEAD or not self._started:
+        if self.ended or self.waiting >= MAX_AHEAD or not self._started:
             return False
         if self._complete or self._flushed:
             return bool(self._complete or self._state.entries or self._state.queued or self._drain)
@@ -159,7 +160,7 @@ class Row:
         """How soon it wants a step."""
         if not self.runnable:
             return Demand.IDLE
-        return Demand.URGENT if self._waiting < URGENT_AHEAD else Demand.STEP
+        return Demand.URGENT if self.waiting < URGENT_AHEAD else Demand.STEP
 
     # Steps
 
@@ -189,7 +190,7 @@ class Row:
             events += self._words(self.frames)
             events.append(Audio(frame))
             self.frames += 1
-            self._waiting += 1
+            self.waiting += 1
         return events
 
     def rest(self) -> list[Event]:
