@@ -188,6 +188,10 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error
         raise error
     if isinstance(error, _MalformedError):
         error = error.as_invalid_argument()
+    if isinstance(error, grpc.aio.InternalError):
+        # A message could not be passed on: the caller has gone, and the call's cancellation is on its way.
+        _log.debug("%s: the caller has gone: %s", method, error)
+        await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
     if not isinstance(error, MeshError):
         number = uuid.uuid4().hex[:8]
         _log.error("%s failed [%s]", method, number, exc_info=error)

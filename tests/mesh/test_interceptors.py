@@ -194,6 +194,17 @@ async def test_a_channel_sends_its_token(kind: str, style: str, unix_address: st
         assert await call(channel, kind, METHOD) == b"ok"
 
 
+async def test_a_caller_who_is_gone_is_no_fault(unix_address: str, caplog: pytest.LogCaptureFixture) -> None:
+    # What a write raises if its call ended a moment ago.
+    behaviour = raising(ExceptionGroup("", [grpc.aio.InternalError('Failed "execute_batch"')]))
+    handler = make_handler("stream_stream", "generator", behaviour)
+    with caplog.at_level(logging.INFO):
+        async with serving(unix_address, MeshInterceptor(), Do=handler) as channel:
+            error = await fails(channel, "stream_stream")
+    assert error.code() is grpc.StatusCode.CANCELLED
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(("kind", "style"), STYLES)
 async def test_calls_are_counted_by_their_code(kind: str, style: str, unix_address: str) -> None:
     metrics = Metrics(CollectorRegistry())
