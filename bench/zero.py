@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import grpc
 import numpy as np
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 from llm_service import engine as llm
@@ -337,8 +338,13 @@ async def zero_mesh(folder: Path) -> AsyncIterator[ZeroMesh]:
     for name, service in services.items():
         server = grpc.aio.server(interceptors=[MeshInterceptor(name, metrics=metrics)])
         service.register(server)
+        # The orchestrator asks a service that it has not heard of for a while whether it is there.
+        healthy = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
         server.add_insecure_port(addresses[name])
         await service.start()
+        for known in service.health_names:
+            await healthy.set(known, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         servers.append(server)
     try:
