@@ -59,6 +59,25 @@ async def test_sessions_keep_their_own_slots(llama: LlamaCppEngine) -> None:
         await session.close()
 
 
+async def test_answers_at_once_go_on_alike(llama: LlamaCppEngine) -> None:
+    sessions = [await llama.open() for _ in range(4)]
+    requests = [ask("Tell me a long story.", system=f"Number {index}. {PERSONA}", limit=40) for index in range(4)]
+    for session, request in zip(sessions, requests, strict=True):
+        await collect(session, request)
+    counts = [0] * 4
+    at_first_end: list[int] = []
+
+    async def run(index: int) -> None:
+        async for event in sessions[index].generate(requests[index]):
+            counts[index] += isinstance(event, TextDelta)
+        at_first_end.extend(counts if not at_first_end else ())
+
+    await asyncio.gather(*map(run, range(4)))
+    assert min(at_first_end) >= max(at_first_end) - 4
+    for session in sessions:
+        await session.close()
+
+
 async def test_stop_costs_at_most_one_more_token(llama: LlamaCppEngine) -> None:
     async with opened(llama) as session:
         async for event in session.generate(ask("Tell me a long story.", limit=400)):

@@ -77,11 +77,12 @@ async def test_a_named_function_is_called(engine: LlamaCppEngine) -> None:
     assert [event.name for event in events if isinstance(event, ToolCallDelta) and event.name] == ["look"]
 
 
-async def test_a_bad_function_is_refused(engine: LlamaCppEngine) -> None:
+@pytest.mark.parametrize("choice", [ToolChoice.AUTO, ToolChoice.REQUIRED])
+async def test_a_bad_function_is_refused(engine: LlamaCppEngine, choice: ToolChoice) -> None:
     bad = Tool("look", "", '{"type": "nonsense"}')
     async with opened(engine) as session:
         with pytest.raises(InvalidArgumentError) as raised:
-            await collect(session, ask(bad, choice=ToolChoice.REQUIRED))
+            await collect(session, ask(bad, choice=choice))
         assert raised.value.field == "tools"
         assert text_of(await collect(session, Request((QUESTION,), sampling=Sampling(max_output_tokens=4))))
 
