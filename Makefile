@@ -46,7 +46,7 @@ $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
 	@touch $(VENV)/.installed $@
 
 # An environment of its own: whoever runs the mesh without a GPU is spared torch.
-setup-kyutai: $(KYUTAI)/.installed ## Makes .venv-kyutai with the mesh, torch and moshi, for Kyutai's models on a GPU.
+setup-kyutai: $(KYUTAI)/.installed ## Makes .venv-kyutai with the mesh, torch and moshi, for Kyutai's models.
 
 $(KYUTAI)/bin/python: | $(BIN)/python
 	$(BIN)/python -m venv $(KYUTAI)
@@ -55,7 +55,7 @@ $(KYUTAI)/bin/python: | $(BIN)/python
 # moshi asks for older torch, numpy, safetensors and huggingface-hub than the rest has, but runs with these; its other
 # dependencies are for its own server and client.
 $(KYUTAI)/.installed: $(INPUTS) | $(KYUTAI)/bin/python
-	$(KYUTAI)/bin/python -m pip install --editable '.[embedded,kyutai]' --group test
+	$(KYUTAI)/bin/python -m pip install --editable '.[embedded,kyutai,pocket]' --group test
 	$(KYUTAI)/bin/python -m pip install --no-deps moshi==0.2.13
 	@touch $@
 
