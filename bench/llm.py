@@ -36,6 +36,8 @@ RULE = "You are a helpful assistant who talks with people by voice. Answer in on
 QUESTION = "What is the largest ocean on Earth?"
 AT_ONCE = (1, 4, 16)
 PAIRS = 20
+FEWEST_PAIRS = 5
+PAIRS_SECONDS = 30.0
 
 
 @dataclass
@@ -182,7 +184,8 @@ async def measure_grpc(engine: Engine, table: Table) -> None:
         call = stub.Generate()
         await run_engine(session, request)
         await run_grpc(call, request)
-        for _ in range(PAIRS):
+        began = time.perf_counter()
+        while len(bare) < FEWEST_PAIRS or (len(bare) < PAIRS and time.perf_counter() - began < PAIRS_SECONDS):
             bare.append(await run_engine(session, request))
             served.append(await run_grpc(call, request))
         call.cancel()
@@ -192,7 +195,7 @@ async def measure_grpc(engine: Engine, table: Table) -> None:
         row(table, f"whole answer, {name}", 1e3 * median(run.total for run in runs), "ms")
     first = 1e3 * (median(run.first for run in served) - median(run.first for run in bare))
     whole = median(run.total for run in served) / median(run.total for run in bare) - 1
-    row(table, "gRPC's share of the first text", first, "ms", f"median of {PAIRS} pairs; aim: at most 2 ms")
+    row(table, "gRPC's share of the first text", first, "ms", f"median of {len(bare)} pairs; aim: at most 2 ms")
     row(table, "gRPC's share of the whole answer", 100 * whole, "%", "aim: at most 3 %")
 
 
