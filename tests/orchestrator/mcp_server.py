@@ -1,4 +1,4 @@
-"""A real MCP server over stdio, run as a process of its own."""
+"""A real MCP server, run as a process of its own: over stdio, or over streamable HTTP on the port given."""
 
 from __future__ import annotations
 
@@ -42,4 +42,7 @@ def die() -> str:
 
 
 if __name__ == "__main__":
-    server.run()
+    if len(sys.argv) > 1:
+        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+    else:
+        server.run()

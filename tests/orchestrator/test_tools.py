@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -137,6 +141,42 @@ async def test_an_mcp_server_over_stdio(box: ToolBox) -> None:
     assert len(await tools["long"].run("{}")) < MAX_RESULT_CHARACTERS + 100
     both = await asyncio.gather(*(tools["add"].run(f'{{"a": {n}, "b": 0}}') for n in range(5)))
     assert both == [f"The sum is {n}." for n in range(5)]
+
+
+@pytest.fixture
+def http_server() -> Iterator[str]:
+    """The address of the same server over streamable HTTP."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(SERVER), str(port)])
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_an_mcp_server_over_streamable_http(http_server: str) -> None:
+    web = McpServerConfig(label="web", url=http_server, allowed_tools=("add", "fail", "die"), timeout=5)
+    box = ToolBox(servers=[web])
+    try:
+        tools = {tool.name: tool for tool in await box.offered("web", (), "f")}
+        assert set(tools) == {"add", "fail", "die"}
+        assert {tool.label for tool in tools.values()} == {"web"}
+        both = await asyncio.gather(*(tools["add"].run(f'{{"a": {n}, "b": 0}}') for n in range(5)))
+        assert both == [f"The sum is {n}." for n in range(5)]
+        with pytest.raises(ToolError, match=r"out of order|fail"):
+            await tools["fail"].run("{}")
+        with pytest.raises(ToolError):
+            await tools["die"].run("{}")
+    finally:
+        await box.close()
 
 
 async def test_only_what_the_operator_and_the_session_allow(box: ToolBox) -> None:
