@@ -179,7 +179,8 @@ async def measure_grpc(engine: Engine, table: Table) -> None:
     """What gRPC adds to an answer of the bare engine: pairs, so that both see the same machine."""
     request = make_request("Be brief.", 48)
     session = await engine.open()
-    bare, served = [], []
+    bare: list[Run] = []
+    served: list[Run] = []
     async with serving(engine) as stub:
         call = stub.Generate()
         await run_engine(session, request)
