@@ -55,7 +55,7 @@ $(KYUTAI)/bin/python: | $(BIN)/python
 # moshi asks for older torch, numpy, safetensors and huggingface-hub than the rest has, but runs with these; its other
 # dependencies are for its own server and client.
 $(KYUTAI)/.installed: $(INPUTS) | $(KYUTAI)/bin/python
-	$(KYUTAI)/bin/python -m pip install --editable '.[embedded,kyutai,pocket]' --group test
+	$(KYUTAI)/bin/python -m pip install --editable '.[embedded,openai,ui,kyutai,pocket]' --group test
 	$(KYUTAI)/bin/python -m pip install --no-deps moshi==0.2.13
 	@touch $@
 
