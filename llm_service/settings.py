@@ -147,4 +147,4 @@ class VllmSettings(CommonSettings):
 
 
 class LlmSettings(LlamaCppSettings, OpenAiSettings, VllmSettings):
-    """Flags and `UNMUTE_LLM_...` variables of `unmute llm`; those of one engine begin their help with its name."""
+    """Serves a language model until Ctrl-C; the help of a flag that one engine alone has begins with its name."""

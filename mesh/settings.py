@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -45,6 +47,18 @@ class CommandSettings(BaseSettings):
         cli_show_env_vars=True,
         extra="ignore",
     )
+
+    @field_validator("*")
+    @classmethod
+    def _is_utf8(cls, value: object) -> object:
+        """Refuses bytes that are no text, which Python hides in surrogates: no message could carry them."""
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise ValueError("is not valid UTF-8") from None
+        return value
 
 
 def _shared_token() -> SecretStr | None:
@@ -132,6 +146,46 @@ class Addresses(Upstreams):
     )
 
 
+_PLACEHOLDERS = {
+    "int": "N",
+    "float": "N",
+    "str": "TEXT",
+    "SecretStr": "TEXT",
+    "list[str]": "TEXT",
+    "Path": "FILE",
+    "dict[str,Any]": "JSON",
+}
+_NO_DEFAULT = re.compile(r" \(default: (None|\[\]|)\)| \(default factory: \w+\)")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help for people: no names of Python types, no defaults that say nothing."""
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[Any],
+        prefix: str | None = None,
+    ) -> None:
+        """Takes the usage line."""
+        actions = list(actions)
+        for action in actions:
+            if isinstance(action.metavar, str):
+                action.metavar = _PLACEHOLDERS.get(action.metavar, action.metavar)
+        super().add_usage(usage, actions, groups, prefix)
+
+    def add_text(self, text: str | None) -> None:
+        """Takes the description."""
+        super().add_text(text and inspect.cleandoc(text))
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Takes one flag."""
+        if action.help:
+            action.help = _NO_DEFAULT.sub("", action.help)
+        super().add_argument(action)
+
+
 class _LiteralListSource(CliSettingsSource[Any]):
     """Reads flags without splitting a value at its commas: a sentence or a file's name may hold some."""
 
@@ -160,7 +214,9 @@ def load_settings(settings: type[SettingsT], argv: Sequence[str], prog: str) -> 
             if issubclass(settings, CommandSettings) and settings.literal_lists
             else CliSettingsSource
         )
-        source: CliSettingsSource[Any] = kind(settings, cli_prog_name=prog, cli_exit_on_error=False)
+        source: CliSettingsSource[Any] = kind(
+            settings, cli_prog_name=prog, cli_exit_on_error=False, formatter_class=_HelpFormatter
+        )
         return settings(_cli_settings_source=source(args=list(argv)))
     except ValidationError as error:
         raise UsageError(_describe(settings, error, argv)) from None

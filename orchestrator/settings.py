@@ -11,7 +11,7 @@ from mesh.settings import ServerSettings, Upstreams
 
 
 class OrchestratorSettings(ServerSettings, Upstreams):
-    """Flags and `UNMUTE_ORCHESTRATOR_...` variables of `unmute orchestrator`."""
+    """Serves conversations until Ctrl-C, with the three model services that already run."""
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_ORCHESTRATOR_")
 

@@ -11,7 +11,7 @@ from mesh.settings import ServerSettings
 
 
 class SttSettings(ServerSettings):
-    """Flags and `UNMUTE_STT_...` variables of `unmute stt`."""
+    """Serves speech to text until Ctrl-C."""
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_STT_")
 

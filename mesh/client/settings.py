@@ -39,7 +39,7 @@ class ClientSettings(AddressSettings):
         description="Bearer token of the mesh, if it asks for one (env: UNMUTE_AUTH_TOKEN).",
     )
     timeout: float = Field(30.0, gt=0, description="Give up after this many seconds without a sign of life.")
-    json_output: bool = Field(False, alias="json", description="Print JSON lines, for scripts.")
+    json_output: bool = Field(False, alias="json", description="Print JSON, for scripts.")
 
     @classmethod
     def settings_customise_sources(

@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from mesh.cli import Command
+from mesh.client.settings import ClientSettings
 from mesh.names import HEALTH_NAMES
 from mesh.settings import Addresses
 
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
     from mesh.channels import Health
 
 
-class HealthSettings(Addresses):
+class HealthSettings(Addresses, ClientSettings):
     """Shows which services are serving; ends with 1 unless all are."""
 
-    model_config = SettingsConfigDict(env_prefix="UNMUTE_HEALTH_", cli_shortcuts={"json-output": "json"})
-
     timeout: float = Field(default=3.0, gt=0, le=4.5, description="Longest wait, in seconds, for all answers.")
-    json_output: bool = Field(default=False, description="Print JSON for scripts.")
 
 
 def run(settings: HealthSettings) -> int:
@@ -49,10 +46,10 @@ def run(settings: HealthSettings) -> int:
 
 async def check_all(settings: HealthSettings) -> dict[str, Health]:
     """Returns the health of every service by its short name, all asked at once."""
-    from mesh.channels import check_health, open_channel
+    from mesh.channels import check_health
 
     async def check(name: str) -> Health:
-        async with open_channel(getattr(settings, name)) as channel:
+        async with settings.open_channel(getattr(settings, name)) as channel:
             return await check_health(channel, HEALTH_NAMES[name], settings.timeout)
 
     return dict(zip(HEALTH_NAMES, await asyncio.gather(*map(check, HEALTH_NAMES)), strict=True))

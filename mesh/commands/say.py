@@ -89,13 +89,19 @@ async def _say(settings: SaySettings) -> int:
         call = stub.StreamSynthesize()
         timer = _Timer()
         sending = asyncio.create_task(_send(call, settings, timer))
+        receiving = asyncio.create_task(_receive(call, settings, spoken, timer, sending))
         try:
-            await _receive(call, settings, spoken, timer, sending)
+            await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            await receiving
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "tts", settings.tts) from None
         finally:
             sending.cancel()
+            receiving.cancel()
             call.cancel()
+            await asyncio.wait((sending, receiving))
     if not spoken.done:
         raise UnavailableError(f"tts at {settings.tts} ended the call before all was spoken")
     if not len(spoken.samples):

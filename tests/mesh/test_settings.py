@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
@@ -17,8 +19,12 @@ class EarSettings(ServerSettings):
 
 
 class FileSettings(CommandSettings):
-    """Reads."""
+    """Reads.
 
+    One by one.
+    """
+
+    words: list[str] = Field(default=[], description="Words.")
     times: CliPositionalArg[int] = Field(description="How often.")
 
 
@@ -51,6 +57,27 @@ def test_a_bad_flag_is_named_in_one_line(argv: list[str], named: str) -> None:
         load(*argv)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--best-engine: is not valid UTF-8$"):
+        load("--best-engine", os.fsdecode(b"bad \xff"))
+    with pytest.raises(UsageError, match=r"^--words: is not valid UTF-8$"):
+        load_settings(FileSettings, ["1", "--words", "good", "--words", os.fsdecode(b"bad \xff")], "unmute file")
+
+
+def test_help_names_no_python_types_and_no_empty_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load("--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--port N" in shown
+    assert "--best-engine TEXT The engine. (default: none)" in shown
+    assert "--auth-token TEXT" in shown
+    for noise in ("SecretStr", "default factory", "(default: )", "(default: None)"):
+        assert noise not in shown
+    with pytest.raises(SystemExit):
+        load_settings(FileSettings, ["--help"], "unmute file")
+    assert "\nReads.\n\nOne by one.\n" in capsys.readouterr().out
 
 
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,15 @@ async def test_say_speaks_standard_input_line_by_line(
     assert speaker.texts == ["One.\n", "Two.\n"]
 
 
+async def test_say_names_standard_input_that_is_no_text(
+    unix_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"bad \xff\n"), encoding="utf-8"))
+    async with serving(unix_address, Speaker().add):
+        assert await unmute("say", "-", "--tts", unix_address, "--save", str(tmp_path / "out.wav")) == 1
+    assert capsys.readouterr().err == "unmute say: standard input is not valid UTF-8\n"
+
+
 async def test_say_names_what_went_wrong(unix_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save = ["--tts", unix_address, "--save", str(tmp_path / "out.wav")]
     async with serving(unix_address, Speaker(finishes=False).add):
