@@ -29,6 +29,7 @@ def test_half_an_hour_of_speech_in_real_time_passes() -> None:
     clock = Clock()
     limits = Limits(clock)
     for _ in range(30 * 60 * 50):
+        limits.audio_bytes(300)
         limits.audio_seconds(0.02)
         clock.now += 0.02
 
@@ -61,3 +62,14 @@ def test_messages_that_are_too_large_or_too_many_are_refused() -> None:
 
     with pytest.raises(LimitError, match="too many"):
         chatter()
+
+
+def test_packets_without_sound_are_limited_too() -> None:
+    limits = Limits(Clock())
+
+    def flood() -> None:
+        for _ in range(2000):
+            limits.audio_bytes(8)
+
+    with pytest.raises(LimitError, match="too many packets"):
+        flood()
