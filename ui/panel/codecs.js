@@ -82,7 +82,8 @@ class PcmTrack {
 class OpusTrack {
   constructor(play, fail) {
     this.skip = LOOKAHEAD;
-    this.count = 0;
+    this.count = 0; // packets that went in
+    this.returned = 0; // and came out
     this.decoder = new AudioDecoder({ output: (data) => this.output(data, play), error: fail });
     this.decoder.configure(DECODER);
   }
@@ -95,6 +96,8 @@ class OpusTrack {
     this.skip -= skipped;
     if (skipped) samples = samples.slice(skipped);
     if (samples.length) play(samples, OPUS_RATE);
+    this.returned++;
+    if (this.returned === this.count) this.whole?.();
   }
 
   decode(bytes) {
@@ -104,7 +107,11 @@ class OpusTrack {
 
   // Resolves when all samples have been handed over.
   async end() {
-    if (this.decoder.state === 'configured') await this.decoder.flush().catch(() => {});
+    if (this.decoder.state === 'configured' && this.returned < this.count) {
+      const whole = new Promise((resolve) => (this.whole = resolve));
+      // A flush alone may take longer than what is left to play.
+      await Promise.race([whole, this.decoder.flush().catch(() => {})]);
+    }
     this.close();
   }
 

@@ -22,6 +22,7 @@ class Playback extends AudioWorkletProcessor {
     this.track = 0;
     this.played = 0;
     this.dropouts = 0;
+    this.waitBefore = 0; // it ran dry, and nothing came since: what the wait was
     this.sinceReport = 0;
     this.closed = false;
     this.port.onmessage = ({ data }) => {
@@ -44,6 +45,7 @@ class Playback extends AudioWorkletProcessor {
     if (this.source?.track !== track) this.source = { track, resampler: new Resampler(rate, sampleRate) };
     const samples = this.source.resampler.push(pcm);
     if (!samples.length) return;
+    this.waitBefore = 0;
     this.queue.push({ track, samples });
     this.queued += samples.length;
   }
@@ -82,7 +84,8 @@ class Playback extends AudioWorkletProcessor {
     while (filled < output.length && !(this.held && this.gain === 0)) {
       const chunk = this.queue[0];
       if (!chunk) {
-        this.runDry();
+        // Not at the end of the last track: nothing is missing there.
+        if (this.running) this.runDry();
         break;
       }
       if (chunk.track !== this.track) this.begin(chunk.track);
@@ -122,14 +125,21 @@ class Playback extends AudioWorkletProcessor {
 
   finish(chunk) {
     this.queue.shift();
+    // All of it had been played, and only the word that it was all came late: that was no drop-out.
+    if (this.waitBefore) {
+      this.wait = this.waitBefore;
+      this.dropouts--;
+    }
+    this.waitBefore = 0;
     this.wait = Math.max(FIRST_WAIT, this.wait * 0.9);
-    this.report({ played: chunk.total, stopped: true });
+    this.report({ played: chunk.total, stopped: true, dropouts: this.dropouts });
     if (!this.queue.length) this.running = false;
   }
 
   runDry() {
     this.running = false;
     this.dropouts++;
+    this.waitBefore = this.wait;
     this.wait = Math.min(LONGEST_WAIT, this.wait * 1.5);
     this.report({ dropouts: this.dropouts });
   }

@@ -167,7 +167,7 @@ function started(number) {
 }
 
 function progress(report) {
-  if (report.dropouts) stats.dropouts = report.dropouts;
+  if ('dropouts' in report) stats.dropouts = report.dropouts;
   const track = tracks.get(report.track);
   if (!track) return;
   const now = performance.now();
