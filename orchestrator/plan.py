@@ -12,7 +12,7 @@ from mesh.errors import FailedPreconditionError, InvalidArgumentError, NotFoundE
 from orchestrator.characters import Character, Characters, choose_voice
 from orchestrator.detection import read_detection, write_detection
 from orchestrator.feeds import FeedError, Feeds
-from orchestrator.prompts.base import COMPACT_CONTEXT_TOKENS, PromptContext, system_prompt
+from orchestrator.prompts.base import COMPACT_CONTEXT_TOKENS, Headline, PromptContext, system_prompt
 from orchestrator.prompts.news import News
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.tools import OfferedTool, ToolBox
@@ -76,12 +76,14 @@ class Plan:
 
 
 class Planner:
-    """Makes the plans of one session; a character's random parts stay the same all through it."""
+    """Makes the plans of one session; a character stays as it first was all through it, random parts and news too."""
 
     def __init__(self, environment: Environment, services: Services, seed: int | None = None) -> None:
         self._environment = environment
         self._services = services
         self._seed = random.SystemRandom().getrandbits(64) if seed is None else seed
+        self._taken: dict[str, Character] = {}
+        self._headlines: dict[str, tuple[Headline, ...]] = {}
 
     async def first(self, config: pb.SessionConfig) -> Plan:
         """The plan for the first settings.
@@ -158,7 +160,7 @@ class Planner:
             turn_predictions=config.turn_predictions,
         )
         return Plan(
-            proto=_in_force(config, input_format, output_format, voice, turns, self._environment.characters),
+            proto=_in_force(config, input_format, output_format, voice, turns, self._default.id),
             services=self._services,
             input_format=input_format,
             output_format=output_format,
@@ -188,12 +190,11 @@ class Planner:
                 raise InvalidArgumentError(f"{field}.text", f"is longer than {MAX_INSTRUCTIONS} characters")
             context = PromptContext(compact=compact, language_code=instructions.language_code)
             return system_prompt(text, context), instructions.language_code, None
-        characters = self._environment.characters
         if instructions.WhichOneof("instructions") == "preset":
             where = f"{field}.preset.character_id"
-            character = characters.get(instructions.preset.character_id, where)
+            character = self._character(instructions.preset.character_id, where)
         else:
-            where, character = field, characters.default
+            where, character = field, self._default
         self._check_language(character, where)
         language = instructions.language_code or character.language
         context = PromptContext(compact=compact, language_code=language)
@@ -207,9 +208,24 @@ class Planner:
         if not url:
             return replace(context, news_problem="no news feed is set up here")
         try:
-            return replace(context, headlines=await self._environment.feeds.headlines(url))
+            if url not in self._headlines:
+                self._headlines[url] = await self._environment.feeds.headlines(url)
         except FeedError as error:
             return replace(context, news_problem=error.message)
+        return replace(context, headlines=self._headlines[url])
+
+    def _character(self, character_id: str, field: str) -> Character:
+        """The character as the session first took it, whatever the file says now."""
+        if character_id not in self._taken:
+            self._taken[character_id] = self._environment.characters.get(character_id, field)
+        return self._taken[character_id]
+
+    @property
+    def _default(self) -> Character:
+        if "" not in self._taken:
+            default = self._environment.characters.default
+            self._taken[""] = self._taken.setdefault(default.id, default)
+        return self._taken[""]
 
     def _check_language(self, character: Character, field: str) -> None:
         language = _base(character.language)
@@ -239,7 +255,7 @@ class Planner:
         if config.HasField("voice_id") and config.voice_id:
             return self.voice(config.voice_id, f"{FIELD}.voice_id")
         voices = self._services.voices
-        wanted = character or self._environment.characters.default
+        wanted = character or self._default
         if language and _base(language) != _base(wanted.language):
             wanted = wanted.model_copy(update={"voice": {}, "language": language})
         choice = choose_voice(wanted, [(voice.model, voice.id, voice.language_codes) for voice in voices])
@@ -360,7 +376,7 @@ def _in_force(
     output_format: Format,
     voice: Voice,
     turns: TurnSettings,
-    characters: Characters,
+    character_id: str,
 ) -> pb.SessionConfig:
     """The settings with their defaults filled in."""
     full = pb.SessionConfig()
@@ -370,7 +386,7 @@ def _in_force(
     if voice.id:
         full.voice_id = voice.id
     if full.instructions.WhichOneof("instructions") is None:
-        full.instructions.preset.character_id = characters.default.id
+        full.instructions.preset.character_id = character_id
     full.max_output_lead.CopyFrom(to_duration(turns.max_output_lead))
     write_detection(turns, full.turn_detection)
     return full

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -218,6 +220,33 @@ def test_an_update_changes_voice_and_instructions_of_the_next_answer() -> None:
             await play.wait("response_done", 2)
             assert "pirate" in play.mesh.asked[-1].messages[0].text
             assert play.mesh.speeches[-1].config.voice_id == "heart-low"
+
+    run(scene())
+
+
+def test_a_session_keeps_its_character_when_the_file_changes(tmp_path: Path) -> None:
+    async def scene() -> None:
+        file = tmp_path / "voices.yaml"
+        ann = "characters: [{id: ann, name: Ann, speaks_first: false, instructions: {type: constant, text: I am Ann.}}]"
+        file.write_text(ann, encoding="utf-8")
+        async with stage(voices=file) as play:
+            play.begin()
+            await play.wait("session_created")
+            file.write_text(ann.replace("ann", "zoe").replace("Ann", "Zoe"), encoding="utf-8")
+            os.utime(file, ns=(1, 1))
+            manual = pb.TurnDetection(manual=pb.ManualTurns())
+            play.send("u", session_update=pb.SessionUpdate(session=pb.SessionConfig(turn_detection=manual)))
+            await play.wait("session_updated")
+            play.type("Who are you?")
+            await play.wait("response_done")
+            assert "I am Ann." in play.mesh.asked[-1].messages[0].text
+            zoe = pb.Instructions(preset=pb.Preset(character_id="zoe"))
+            play.send("z", session_update=pb.SessionUpdate(session=pb.SessionConfig(instructions=zoe)))
+            await play.wait("session_updated", 2)
+            play.type("And now?")
+            await play.wait("response_done", 2)
+            assert "I am Zoe." in play.mesh.asked[-1].messages[0].text
+        assert play.all("error") == []
 
     run(scene())
 
