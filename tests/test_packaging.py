@@ -85,7 +85,13 @@ def test_a_wheel_holds_the_stubs_the_services_and_nothing_else(wheel: Path) -> N
         if package != "audio":
             assert {f"{folder}/{package}_pb2_grpc.py", f"{folder}/{package}_pb2_grpc.pyi"} <= names
     assert {"unmute/__init__.py", "unmute/py.typed", "mesh/py.typed", "stt_service/engine.py"} <= names
-    assert {"ui/py.typed", "ui/panel/panel.html", "ui/panel/panel.css", "ui/panel/main.js", "ui/panel/icon.svg"} <= names
+    assert {
+        "ui/py.typed",
+        "ui/panel/panel.html",
+        "ui/panel/panel.css",
+        "ui/panel/main.js",
+        "ui/panel/icon.svg",
+    } <= names
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"mesh", "orchestrator", "stt_service", "tts_service", "llm_service", "ui", "unmute"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
