@@ -41,10 +41,12 @@ class Shape:
     kwargs: dict[str, Any]
     """Of moshi's `LMModel`."""
     delay: float
-    """Seconds from a sound to its text."""
+    """Seconds from a sound to its text, or from a text to its sound."""
     codec: dict[str, Any] | None = None
     """Changes to the codec's configuration; None for the published one."""
     heads: int = 0
+    made: int = 0
+    """Codebooks that it makes, of those that it has."""
 
 
 def _listener(name: str, *, delay: float, heads: int = 0, **more: Any) -> Shape:
@@ -67,6 +69,44 @@ STT = (
 )  # fmt: skip
 
 
+def _table(values: list[str]) -> dict[str, Any]:
+    """Returns a condition that is one of `values`."""
+    lut = {"n_bins": len(values), "dim": 16, "tokenizer": "noop", "possible_values": values}
+    return {"type": "lut", "lut": lut}
+
+
+_SPEAKER: dict[str, Any] = {
+    **_LANGUAGE_MODEL,
+    "dep_q": 32,
+    "delays": [0, 0] + [2] * 31,
+    "num_layers": 16,
+    "num_heads": 16,
+    "context": 500,
+    "text_card": 8000,
+    "cross_attention": True,
+    "demux_second_stream": True,
+    "depformer_dim_feedforward": 3072,
+    "depformer_num_layers": 4,
+    "depformer_weights_per_step_schedule": [*range(8), *[8] * 8, *[9] * 8, *[10] * 8],
+    "depformer_low_rank_embeddings": 128,
+    "depformer_gating": "silu",
+    "conditioners": {
+        "speaker_wavs": {"type": "tensor", "tensor": {"dim": 512}},
+        "cfg": _table([str(value / 2) for value in range(2, 9)]),
+        "control": _table(["ok"]),
+    },
+    "fuser": {
+        "sum": ["control", "cfg"],
+        "cross": ["speaker_wavs"],
+        "prepend": [],
+        "cross_attention_pos_emb": True,
+        "cross_attention_pos_emb_scale": 1.0,
+    },
+}
+
+TTS = tuple(Shape(f"TTS 1.6B, n_q {made}", _SPEAKER, 1.28, made=made) for made in (8, 16, 24, 32))
+
+
 def tiny(shape: Shape) -> Shape:
     """Returns the same model without its size, for a smoke test on a CPU."""
     kwargs = shape.kwargs | {
@@ -79,6 +119,16 @@ def tiny(shape: Shape) -> Shape:
         "text_card": 128,
         "context": 16,
     }
+    if shape.made:
+        kwargs |= {
+            "dep_q": 8,
+            "depformer_dim": 16,
+            "depformer_num_heads": 2,
+            "depformer_num_layers": 2,
+            "depformer_dim_feedforward": 64,
+            "depformer_weights_per_step_schedule": list(range(8)),
+            "depformer_low_rank_embeddings": 8,
+        }
     codec = {
         "seanet": {"dimension": 16, "n_filters": 2},
         "quantizer": {"dimension": 8, "n_q": 8, "bins": 32, "input_dimension": 16, "output_dimension": 16},
@@ -92,7 +142,7 @@ def tiny(shape: Shape) -> Shape:
             "output_dimensions": [16],
         },
     }
-    return Shape(f"{shape.name} (tiny)", kwargs, shape.delay, codec, shape.heads)
+    return Shape(f"{shape.name} (tiny)", kwargs, shape.delay, codec, shape.heads, min(shape.made, 8))
 
 
 def build_language_model(shape: Shape, device: Any, dtype: Any) -> Any:

@@ -58,6 +58,11 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def failed(self) -> asyncio.Event | None:
+        """Set when the engine has failed for good; None if it cannot."""
+        return getattr(self._engine, "failed", None)
+
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
         tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(self, server)
