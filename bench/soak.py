@@ -36,7 +36,7 @@ from unmute.conversation.v1 import conversation_pb2_grpc
 
 BATCHES = 20
 FRAME = RATE // 50
-PATIENCE = 20.0
+PATIENCE = 60.0
 SETTLE_SECONDS = 10.0
 MAX_GROWTH = 6 * 2**20
 """Resident memory, in bytes, that the second half of the conversations may add."""

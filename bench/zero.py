@@ -325,7 +325,13 @@ async def zero_mesh(folder: Path) -> AsyncIterator[ZeroMesh]:
     engines = (ZeroStt(), ZeroLlm(), ZeroTts())
     addresses = {name: f"unix:{folder / name}" for name in ("stt", "llm", "tts", "all")}
     settings = OrchestratorSettings(
-        stt=addresses["stt"], llm=addresses["llm"], tts=addresses["tts"], max_sessions=SLOTS, seed=1
+        stt=addresses["stt"],
+        llm=addresses["llm"],
+        tts=addresses["tts"],
+        max_sessions=SLOTS,
+        # On a busy machine the engines take no time, but everything else does.
+        service_timeout=60,
+        seed=1,
     )
     services: dict[str, Service] = {
         "stt": SttService(engines[0]),
