@@ -37,8 +37,10 @@ class McpServerConfig(BaseModel):
     """Of its tools, only these. Empty: all."""
     slow_tools: tuple[str, ...] = ()
     """Tools during which the conversation goes on."""
+    start_timeout: float = Field(default=15.0, gt=0, le=3600)
+    """Seconds that starting the program, or connecting, may take."""
     timeout: float = Field(default=15.0, gt=0, le=3600)
-    """Seconds that connecting, or one call, may take."""
+    """Seconds that one call may take."""
 
     @model_validator(mode="after")
     def _one_transport(self) -> McpServerConfig:
@@ -64,8 +66,8 @@ class McpServer:
             UnavailableError: it cannot be reached; the message names it.
         """
         try:
+            client = await self._connected()
             async with asyncio.timeout(self.config.timeout):
-                client = await self._connected()
                 found: list[mcp.types.Tool] = []
                 cursor: str | None = None
                 while True:
@@ -96,8 +98,8 @@ class McpServer:
         if not isinstance(arguments, dict):
             raise ToolError("the arguments are no JSON object")
         try:
+            client = await self._connected()
             async with asyncio.timeout(self.config.timeout):
-                client = await self._connected()
                 result = await client.call_tool(name, arguments)
         except TimeoutError as error:
             await self._close_if_dead()
@@ -141,7 +143,11 @@ class McpServer:
             # The package's scopes must be left by the task that entered them: one task owns the connection.
             self._owner = asyncio.create_task(self._own(ready, self._release), name=f"mcp-{self.config.label}")
             try:
-                self._client = await ready
+                async with asyncio.timeout(self.config.start_timeout):
+                    self._client = await ready
+            except TimeoutError as error:
+                self._owner.cancel()
+                raise self._unavailable(error, f"not within {self.config.start_timeout:g} s") from error
             except asyncio.CancelledError:
                 self._owner.cancel()
                 raise
@@ -158,7 +164,7 @@ class McpServer:
                 )
             else:
                 server = config.url
-            async with mcp.Client(server, read_timeout_seconds=config.timeout) as client:
+            async with mcp.Client(server, read_timeout_seconds=max(config.start_timeout, config.timeout)) as client:
                 if not ready.done():
                     ready.set_result(client)
                 await release.wait()
@@ -171,8 +177,8 @@ class McpServer:
             else:
                 _log.warning("MCP server %s: connection lost: %s", self.config.label, _first(error))
 
-    def _unavailable(self, error: BaseException) -> UnavailableError:
-        return UnavailableError(f"the tool server {self.config.label} cannot be reached ({_first(error)})")
+    def _unavailable(self, error: BaseException, why: str = "") -> UnavailableError:
+        return UnavailableError(f"the tool server {self.config.label} cannot be reached ({why or _first(error)})")
 
 
 def _first(error: BaseException) -> str:

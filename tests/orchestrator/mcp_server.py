@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -38,7 +39,7 @@ def long() -> str:
 @server.tool()
 def die() -> str:
     """Ends the process."""
-    sys.exit(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

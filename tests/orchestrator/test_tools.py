@@ -119,7 +119,8 @@ async def box() -> AsyncIterator[ToolBox]:
         servers=[
             McpServerConfig(label="test", command=command, slow_tools=("sleep",)),
             McpServerConfig(label="some", command=command, allowed_tools=("add",)),
-            McpServerConfig(label="hasty", command=command, timeout=3),
+            McpServerConfig(label="hasty", command=command, timeout=1, start_timeout=60),
+            McpServerConfig(label="mute", command=(sys.executable, "-c", "input()"), start_timeout=1),
             McpServerConfig(label="gone", command=("/no/such/program",)),
             McpServerConfig(label="away", url="http://127.0.0.1:1/mcp", timeout=5),
         ]
@@ -189,7 +190,7 @@ async def test_only_what_the_operator_and_the_session_allow(box: ToolBox) -> Non
 
 
 async def test_a_server_that_is_away_is_unavailable(box: ToolBox) -> None:
-    for label in ("gone", "away"):
+    for label in ("gone", "away", "mute"):
         with pytest.raises(UnavailableError, match=label):
             await box.offered(label, (), "f")
 
@@ -197,6 +198,13 @@ async def test_a_server_that_is_away_is_unavailable(box: ToolBox) -> None:
 async def test_a_call_that_takes_too_long_fails_and_the_next_one_works(box: ToolBox) -> None:
     tools = {tool.name: tool for tool in await box.offered("hasty", (), "f")}
     assert await tools["add"].run('{"a": 1, "b": 1}') == "The sum is 2."
+    with pytest.raises(ToolError, match="longer than 1 s"):
+        await tools["sleep"].run("{}")
+    assert await tools["add"].run('{"a": 1, "b": 1}') == "The sum is 2."
+
+
+async def test_a_server_that_dies_in_a_call_is_started_anew(box: ToolBox) -> None:
+    tools = {tool.name: tool for tool in await box.offered("test", (), "f")}
     with pytest.raises(ToolError):
         await tools["die"].run("{}")
     assert await tools["add"].run('{"a": 1, "b": 1}') == "The sum is 2."
