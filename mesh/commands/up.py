@@ -187,11 +187,12 @@ async def _supervise(settings: UpSettings) -> int:
 def _hint(settings: UpSettings) -> str:
     if "orchestrator" not in settings.services:
         return "All services are up. Ctrl-C stops them."
-    if PAGE in settings.services:
-        return f"The mesh is up. Talk to it in a browser:  http://{settings.address(PAGE)}"
     usual = settings.address("orchestrator") == f"127.0.0.1:{PORTS['orchestrator']}"
     flag = "" if usual else f" --orchestrator {settings.address('orchestrator')}"
-    return f"The mesh is up. Talk to it from another terminal:  unmute talk question.wav{flag}"
+    terminal = f"unmute talk question.wav{flag}"
+    if PAGE in settings.services:
+        return f"The mesh is up. Talk to it in a browser, http://{settings.address(PAGE)}, or a terminal: {terminal}"
+    return f"The mesh is up. Talk to it from another terminal: {terminal}"
 
 
 def _check_free(name: str, host: str, port: int) -> None:
