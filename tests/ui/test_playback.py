@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from tests.ui.browser import browsing, connect, open_page, quiet_wav, serving
@@ -10,17 +11,17 @@ from tests.ui.scripted import Stage, orchestrating, tone
 ANSWERS = 6
 
 
+def was_heard(stage: Stage, item: str) -> bool:
+    reports = stage.of("playback_progress")
+    return any(report.item_id == item and report.played_sample_count == 960 for report in reports)
+
+
 async def answer_briefly(stage: Stage) -> None:
-    for number in range(1, ANSWERS + 1):
+    for _ in range(ANSWERS):
         ref = await stage.begin()
         # Less than the buffer waits for: it begins when all of it is there, and cannot run dry.
         await stage.speak(ref, tone(0.04))
-        await stage.until(
-            lambda stage, number=number: any(
-                report.item_id == f"item_{number}" and report.played_sample_count == 960
-                for report in stage.of("playback_progress")
-            )
-        )
+        await stage.until(partial(was_heard, item=ref.item_id))
         await stage.finish(ref)
     await stage.until(lambda stage: False)
 
