@@ -45,7 +45,7 @@ class Policy:
     """A child that has been ready for so long has not failed at its start."""
     probe_interval: float = 0.3
     """Wait between two questions whether a child is ready."""
-    stop_grace: float = 3.5
+    stop_grace: float = 3.0
     """Time between SIGTERM and SIGKILL."""
 
 

@@ -27,7 +27,7 @@ ORDER = ("stt", "tts", "llm", "orchestrator")
 PAGE = "ui"
 # In the order of their ports after a base port.
 _BY_PORT = ("orchestrator", "stt", "tts", "llm", PAGE)
-DRAIN_SECONDS = 2.5
+DRAIN_SECONDS = 2.0
 PROBE_SECONDS = 1.0
 
 
