@@ -26,7 +26,6 @@ from stt_service.engine import (
     SpeechStarted,
     SpeechStopped,
     StreamConfig,
-    TimedWord,
 )
 from stt_service.engines.whisper.decoder import RATE, Transcript
 from stt_service.engines.whisper.pause import Pause
@@ -36,6 +35,7 @@ from stt_service.engines.whisper.segment import (
     Segment,
     Window,
     choose_cut,
+    join_transcripts,
     pause_that_closes,
     text_of,
 )
@@ -361,39 +361,15 @@ class Listener:
         self._send(EndOfTurn(at, reason, probability))
 
     async def _final_of(self, segment: Segment) -> Final | None:
-        words: list[TimedWord] = []
-        texts: list[str] = []
-        weights: list[tuple[int, float]] = []
-        language = ""
+        results: list[Transcript] = []
         for window in segment.closed:
             result = window.result
             if result is None and window.decode is not None:
                 result = window.settle(await asyncio.shield(window.decode))
-            if result is None or not result.text:
-                continue
-            texts.append(result.text)
-            words.extend(result.words)
-            language = language or result.language
-            if result.confidence is not None:
-                weights.append((len(result.text), result.confidence))
-        if not texts:
-            return None
-        total = sum(length for length, _ in weights)
-        confidence = sum(length * value for length, value in weights) / total if total else None
-        timed = self._clipped(words) if self._config.word_offsets else ()
-        return Final(segment.id, " ".join(texts), timed, segment.start, segment.end, language, confidence)
-
-    def _clipped(self, words: list[TimedWord]) -> tuple[TimedWord, ...]:
-        """Returns the words in order of time, within the audio; their texts joined are the final text."""
-        clipped: list[TimedWord] = []
-        at, limit = 0.0, self._seconds(self._audio.end)
-        for word in words:
-            start = min(limit, max(at, word.start))
-            end = min(limit, max(start, start if word.end is None else word.end))
-            text = word.text.strip()
-            clipped.append(TimedWord(f" {text}" if clipped else text, start, end, word.confidence))
-            at = start
-        return tuple(clipped)
+            if result is not None and result.text:
+                results.append(result)
+        limit = self._seconds(self._audio.end) if self._config.word_offsets else None
+        return join_transcripts(segment, results, words_until=limit)
 
     # Telling
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stt_service.engine import TimedWord
+from stt_service.engine import Final, TimedWord
 from stt_service.engines.whisper.decoder import Transcript
 
 MAX_WINDOW = 22.0
@@ -138,6 +138,38 @@ def _text_of(window: Window) -> str:
 def text_of(words: tuple[TimedWord, ...]) -> str:
     """Returns the text that the words make."""
     return "".join(word.text for word in words).strip()
+
+
+def join_transcripts(segment: Segment, parts: list[Transcript], *, words_until: float | None) -> Final | None:
+    """Returns the final text of a segment; None without any.
+
+    Args:
+        segment: what was said.
+        parts: the transcripts of its windows, in order; none is empty.
+        words_until: where the audio ends, in seconds on the stream's clock; None leaves the words' times out.
+    """
+    if not parts:
+        return None
+    weights = [(len(part.text), part.confidence) for part in parts if part.confidence is not None]
+    total = sum(length for length, _ in weights)
+    confidence = sum(length * value for length, value in weights) / total if total else None
+    words = () if words_until is None else _in_order([word for part in parts for word in part.words], words_until)
+    language = next((part.language for part in parts if part.language), "")
+    text = " ".join(part.text for part in parts)
+    return Final(segment.id, text, words, segment.start, segment.end, language, confidence)
+
+
+def _in_order(words: list[TimedWord], limit: float) -> tuple[TimedWord, ...]:
+    """Returns the words in order of time, before `limit`; their texts joined are the final text."""
+    found: list[TimedWord] = []
+    at = 0.0
+    for word in words:
+        start = min(limit, max(at, word.start))
+        end = min(limit, max(start, start if word.end is None else word.end))
+        text = word.text.strip()
+        found.append(TimedWord(f" {text}" if found else text, start, end, word.confidence))
+        at = start
+    return tuple(found)
 
 
 def _not_before(word: TimedWord, onset: float) -> TimedWord:
