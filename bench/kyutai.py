@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-sizes", default="", help="as 1,64,400")
     parser.add_argument("--steps", type=int, default=200, help="steps to time for each batch size")
     parser.add_argument("--no-eager", action="store_true", help="leave out the runs without CUDA graphs")
-    parser.add_argument("--profile", action="store_true", help="show the kernels of a step, at the largest batch size")
+    parser.add_argument(
+        "--profile", action="store_true", help="show instead what steps of the last batch size spend their time on"
+    )
     options = parser.parse_args(argv)
     runtime = prepare(
         device="cpu" if options.tiny and options.device == "auto" else options.device, dtype=options.dtype
@@ -51,9 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure_stt(runtime: Runtime, options: argparse.Namespace) -> None:
     """Prints the tables of speech to text."""
-    from bench.kyutai_stt import measure_model
+    from bench.kyutai_stt import measure_model, profile
 
     for shape in chosen(STT, options):
+        if options.profile:
+            print(title(shape, runtime, runtime.is_cuda), profile(shape, runtime, options.sizes[-1]), sep="\n")
+            continue
         # Without graphs fewer batch sizes tell enough.
         for cuda_graphs in graph_modes(runtime, options):
             sizes = options.sizes if cuda_graphs or not runtime.is_cuda else options.sizes[::3]

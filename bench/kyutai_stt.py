@@ -77,9 +77,21 @@ def _measure_batch(
 ) -> Measured:
     import torch
 
-    codec, model = models
     if runtime.is_cuda:
         torch.cuda.reset_peak_memory_stats(runtime.device)
+    program, leases = _fill(shape, runtime, models, footprint, batch_size)
+    times = [_step_all(program, leases) for _ in range(steps)]
+    flush = statistics.median(_flush(program, leases) for _ in range(3))
+    admission = statistics.median(_admit(program, leases) for _ in range(3))
+    memory = torch.cuda.max_memory_allocated(runtime.device) if runtime.is_cuda else None
+    return Measured(batch_size, statistics.median(times), float(np.quantile(times, 0.99)), flush, admission, memory)
+
+
+def _fill(
+    shape: Shape, runtime: Runtime, models: tuple[Any, Any], footprint: Footprint, batch_size: int
+) -> tuple[ListeningProgram, list[Lease]]:
+    """Returns a warm model in which every row has a stream that is past its first step."""
+    codec, model = models
     runner = Runner(codec, make_generator(model), batch_size=batch_size, heads=shape.heads, device=runtime.device)
     runner.warm_up()
     traits = Traits(shape.delay, 0, shape.heads, lambda tokens: " word" * len(tokens))
@@ -89,11 +101,23 @@ def _measure_batch(
     for lease in leases:
         program.admit(lease, CONFIG)
     program.step()
-    times = [_step_all(program, leases) for _ in range(steps)]
-    flush = statistics.median(_flush(program, leases) for _ in range(3))
-    admission = statistics.median(_admit(program, leases) for _ in range(3))
-    memory = torch.cuda.max_memory_allocated(runtime.device) if runtime.is_cuda else None
-    return Measured(batch_size, statistics.median(times), float(np.quantile(times, 0.99)), flush, admission, memory)
+    return program, leases
+
+
+def profile(shape: Shape, runtime: Runtime, batch_size: int) -> str:
+    """Returns a table of what ten steps of a full batch spend their time on."""
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    codec, model = build_codec(shape, runtime.device), build_language_model(shape, runtime.device, runtime.dtype)
+    trim(codec)
+    program, leases = _fill(shape, runtime, (codec, model), Footprint(0, 0), batch_size)
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if runtime.is_cuda else [])]
+    with torch.profiler.profile(activities=kinds) as profiler:
+        for _ in range(10):
+            _step_all(program, leases)
+    order = "cuda_time_total" if runtime.is_cuda else "cpu_time_total"
+    return str(profiler.key_averages().table(sort_by=order, row_limit=25))
 
 
 def _step_all(program: ListeningProgram, leases: Sequence[Lease]) -> float:
