@@ -31,6 +31,8 @@ SHORT_ANSWER_CHARACTERS = 120
 """A small model's answer ends with the first sentence that ends beyond this: it only gets worse."""
 
 GOODBYE = 'I have been silent for a long time. Say goodbye to me now in one short sentence, and end with "Bye!"'
+LEAVING = "I have to go. See you soon, bye!"
+"""The same for a small model: it answers in kind, and follows no instructions."""
 SILENT = "Please ask me what I would like to talk about."
 """What a small model is told in place of the silence marker: it makes nothing of that."""
 RESULT = "The result has come. Tell me about it."
@@ -168,7 +170,7 @@ def compose(
         case Cue.GOODBYE:
             if said and said[-1].role is Role.USER:
                 said.pop()
-            said.append(Message(Role.USER, GOODBYE))
+            said.append(Message(Role.USER, LEAVING if plan.compact else GOODBYE))
         case Cue.TOOL_RESULT if said and said[-1].role is Role.ASSISTANT:
             said.append(Message(Role.USER, RESULT))
         case _:

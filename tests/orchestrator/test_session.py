@@ -533,3 +533,19 @@ def test_a_small_model_gets_a_short_prompt_and_is_told_of_silence_in_words() -> 
             assert play.all("idle_timeout_triggered")
 
     run(scene())
+
+
+@pytest.mark.parametrize(("context_tokens", "asked"), [(2048, "I have to go"), (32_768, "Say goodbye")])
+def test_after_three_silences_the_model_is_made_to_say_goodbye_and_the_session_closes(
+    context_tokens: int, asked: str
+) -> None:
+    async def scene() -> None:
+        async with stage(ScriptedMesh(context_tokens=context_tokens, tools=False)) as play:
+            play.begin()
+            play.open_microphone()
+            await play.end()
+            assert len(play.all("idle_timeout_triggered")) == 4
+            assert asked in play.mesh.asked[-1].messages[-1].text
+            assert play.kinds()[-1] == "response_done"
+
+    run(scene())
