@@ -120,6 +120,8 @@ class InterimHeard:
     text: str
     start: float = 0.0
     end: float = 0.0
+    stability: float | None = None
+    """Likelihood that the text stays as it is, in [0, 1]; None: the engine does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,9 @@ def on_word(step: Step, event: WordHeard) -> None:
 
 def on_interim(step: Step, event: InterimHeard) -> None:
     """The open segment's text so far."""
-    segment = Segment(event.segment_id, event.text, event.start, settled=False, end=event.end)
+    segment = Segment(
+        event.segment_id, event.text, event.start, settled=False, end=event.end, stability=event.stability
+    )
     _hear(step, segment, event.start, event.end)
 
 
@@ -127,7 +129,8 @@ def _hear(step: Step, segment: Segment, start: float, end: float, language_code:
     else:
         turn.segments = (*turn.segments, segment)
     turn.language_code = language_code or turn.language_code
-    if state.speaking_since is None:
+    # An interim text covers the silence after the words too: the voice detector knows better where they ended.
+    if state.speaking_since is None and (segment.settled or not turn.detected):
         turn.last_sound = max(end, turn.last_sound or 0.0)
     if normalise(turn.text) != before:
         turn.changed_at = step.now
@@ -135,6 +138,8 @@ def _hear(step: Step, segment: Segment, start: float, end: float, language_code:
         interruption.on_words(step, turn)
     if state.turn is turn and turn.phase is not Phase.TENTATIVE:
         show(step, turn)
+        if segment.stability is not None:
+            preemption.consider(step)
         if not turn.detected or SILENCE_TIMER not in state.timers:
             arm_silence(step, turn)
 

@@ -37,11 +37,21 @@ def consider(step: Step) -> None:
         return
     if turn.over_assistant and is_backchannel(turn.text, state.config.language_codes):
         return
-    stable_at = turn.changed_at + settings.preemptive_stability
-    if turn.phase is Phase.LISTENING and step.now < stable_at - EPSILON:
-        step.set_timer(TIMER, stable_at)
+    if turn.phase is Phase.LISTENING and not _is_stable(step, turn):
         return
     answering.start(step, Cue.NONE, said=turn.text, prompt=normalise(turn.text))
+
+
+def _is_stable(step: Step, turn: Turn) -> bool:
+    """Whether the text will stay; if only time can tell, it is looked at again then."""
+    stability = turn.segments[-1].stability
+    if stability is not None:
+        return stability >= step.settings.preemptive_text_stability
+    stable_at = turn.changed_at + step.settings.preemptive_stability
+    if step.now < stable_at - EPSILON:
+        step.set_timer(TIMER, stable_at)
+        return False
+    return True
 
 
 def _likely(step: Step, turn: Turn) -> bool:

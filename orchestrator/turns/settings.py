@@ -49,7 +49,9 @@ class TurnSettings:
     preemptive_silence: float | None = 0.25
     """So does this much silence by the voice detector. None: only predictions do."""
     preemptive_stability: float = 0.15
-    """The text must not have changed for this long."""
+    """The text must not have changed for this long, where the engine does not say how stable it is."""
+    preemptive_text_stability: float = 0.95
+    """Where it does, the text must be this likely to stay as it is."""
 
     interrupt_response: bool = True
     """The user's speech stops the assistant. Typed text and a cancel always do."""

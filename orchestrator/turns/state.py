@@ -28,6 +28,8 @@ class Segment:
     words: tuple[TranscriptWord, ...] = ()
     end: float | None = None
     """None: it came as words that stay."""
+    stability: float | None = None
+    """Of one that is not settled, in [0, 1]; None: the engine does not say."""
     confidence: float | None = None
     """Of a settled one, in [0, 1]; None: the engine does not say."""
 

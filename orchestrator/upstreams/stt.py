@@ -92,7 +92,10 @@ class GrpcSttStream:
             case "interim_transcript":
                 interim = response.interim_transcript
                 start, end = self._span(interim.span)
-                return core.InterimHeard(self._segment(interim.segment_id), interim.text, start, end or start)
+                stability = interim.stability if interim.HasField("stability") else None
+                return core.InterimHeard(
+                    self._segment(interim.segment_id), interim.text, start, end or start, stability
+                )
             case "final_transcript":
                 return self._final(response.final_transcript)
             case "speech_started":

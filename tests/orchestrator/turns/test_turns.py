@@ -148,6 +148,18 @@ def test_rule_5_an_answer_begun_early_is_kept_if_the_turn_ends_with_the_same_wor
     assert play.transcript == ["user: what time is it", "assistant: It is noon."]
 
 
+def test_rule_5_text_that_the_engine_calls_stable_is_answered_at_once_and_other_text_is_not() -> None:
+    play = Play(config(preemptive=True))
+    play.at(1.0, events.AudioReceived(1.0), events.SpeechStarted(1.0))
+    play.at(2.0, events.AudioReceived(2.0), events.InterimHeard("s", "what dime is it", 1.0, 2.0, stability=0.5))
+    play.at(2.2, events.AudioReceived(2.2), events.SpeechStopped(2.0))
+    play.at(2.4, events.AudioReceived(2.4), events.InterimHeard("s", "what time is it", 1.0, 2.2, stability=1.0))
+    play.until(6)
+    ((began, start),) = play.did(actions.StartAnswer)
+    assert (began, start.preemptive) == (2.4, True)
+    assert start.messages[-1].text == "what time is it"
+
+
 def test_rule_5_case_and_punctuation_do_not_matter_words_do() -> None:
     same = Play(config(preemptive=True))
     same.user("what time is it", at=1.0, until=2.2)
