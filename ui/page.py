@@ -50,6 +50,8 @@ def mount(app: FastAPI, root_path: str) -> None:
         root_path=root_path or None,
         ssr_mode=False,
         show_error=False,
+        # Nothing here takes files, but Gradio's upload is always open.
+        max_file_size=1,
         footer_links=[],
         run_history=False,
         css=_STYLE,

@@ -68,6 +68,11 @@ async def test_the_panel_is_served_with_headers_that_protect(site: httpx.AsyncCl
     assert page.headers["referrer-policy"] == "same-origin"
 
 
+async def test_nobody_can_leave_files_here(site: httpx.AsyncClient) -> None:
+    refused = await site.post("gradio_api/upload", files={"files": ("large.bin", b"x" * 10_000)})
+    assert refused.status_code == 413
+
+
 async def test_a_mesh_that_loads_or_is_gone_is_told(unix_address: str) -> None:
     async with serving(unix_address) as url, httpx.AsyncClient(base_url=url) as client:
         health = (await client.get("api/health")).json()

@@ -69,11 +69,17 @@ async def staging(
                 await context.add_init_script(before)
             errors: list[str] = []
             context.on("page", lambda page: page.on("pageerror", lambda error: errors.append(str(error))))
+            # The page asks nobody but its own server for anything.
+            context.on("request", lambda request: None if _is_own(request.url, url) else errors.append(request.url))
             page = await open_page(context, url)
             yield Scene(page, orchestrator, url, errors)
             assert errors == []
     finally:
         await orchestrator.stop()
+
+
+def _is_own(address: str, url: str) -> bool:
+    return address.startswith((url, "data:", "blob:"))
 
 
 async def forever(stage: Stage) -> None:
@@ -433,8 +439,8 @@ async def test_nothing_is_recorded_without_consent_and_both_sides_with_it(unix_a
         path = tmp_path / (await download.value).suggested_filename
         await (await download.value).save_as(path)
     mine, assistant = voices(path)
-    assert len(mine) >= 3
-    assert mine.min() > 0.2 * mine.max()
+    # Before and after the assistant; while both speak, the browser's echo cancellation may take some of the user away.
+    assert min(mine[:5].min(), mine[-5:].min()) > 0.1 * mine.max()
     heard = assistant > 0.5 * assistant.max()
     first, last = int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))
     assert 0.7 <= (last - first) / 10 <= 1.4
