@@ -54,7 +54,7 @@ class Hub:
         cached = (self._cached or huggingface_hub.try_to_load_from_cache)(repo, name)
         if isinstance(cached, str):
             return Path(cached)
-        self._check_token()
+        self.check_token()
         log.info("fetching %s from %s", name, repo)
         try:
             return Path((self._download or huggingface_hub.hf_hub_download)(repo, name))
@@ -88,7 +88,7 @@ class Hub:
         import huggingface_hub
         from huggingface_hub import errors
 
-        self._check_token()
+        self.check_token()
         try:
             return list((self._list or huggingface_hub.HfApi().list_repo_files)(repo))
         except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
@@ -102,7 +102,7 @@ class Hub:
                 ) from error
             return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
-    def _check_token(self) -> None:
+    def check_token(self) -> None:
         """Refuses a token that could do harm if this process were taken over: serving needs to read only."""
         if self._checked:
             return

@@ -15,10 +15,12 @@ pytest.importorskip("pocket_tts", reason="the extra `pocket` is not installed")
 
 from mesh.audio import write_wav
 from mesh.errors import FailedPreconditionError, MeshError, UnavailableError
+from mesh.kyutai import Hub
 from tests.conformance.tts import TEXTS, TtsConformance, opened, soon, speak
 from tests.kyutai.tiny_pocket import make_pocket
 from tts_service.engine import Audio, Engine, UtteranceConfig
 from tts_service.engines.pocket import PocketEngine, create
+from tts_service.engines.pocket_voices import included_voices
 from tts_service.settings import TtsSettings
 
 # The processes take seconds to start, and their pipes belong to one event loop.
@@ -143,6 +145,17 @@ async def test_the_default_voice_is_chosen(folder: Path) -> None:
 async def test_wrong_flags_are_one_line(settings: dict[str, str], match: str) -> None:
     with pytest.raises(MeshError, match=match):
         create(TtsSettings(engine="pocket", **settings))  # type: ignore[arg-type]
+
+
+async def test_a_token_that_may_write_is_refused() -> None:
+    account = {"auth": {"accessToken": {"role": "write"}}}
+    voices = included_voices("english", "en")
+    hub = Hub(token=lambda: "hf_secret", whoami=lambda _: account)
+    engine = PocketEngine(model="english", folder=None, voices=voices, slots=1, processes=1, hub=hub)
+    before = len(processes())
+    with pytest.raises(FailedPreconditionError, match="write access"):
+        await engine.start()
+    assert len(processes()) == before
 
 
 async def test_an_empty_folder_of_voices_is_refused(tmp_path: Path) -> None:

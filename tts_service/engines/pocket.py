@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from mesh.audio import Framer
 from mesh.errors import FailedPreconditionError, MeshError, NotFoundError, ResourceExhaustedError, UnavailableError
+from mesh.kyutai import Hub
 from tts_service.checks import choose_voice
 from tts_service.clauses import ClauseSplitter
 from tts_service.engine import FRAME_SECONDS, Audio, Capabilities, Event, UtteranceConfig, Voice
-from tts_service.engines.pocket_pool import Job, ModelSpec, PocketPool
+from tts_service.engines.pocket_pool import Job, ModelSpec, PocketPool, explain
 from tts_service.engines.pocket_voices import LANGUAGES, PocketVoice, folder_voices, included_voices, with_default
 from tts_service.engines.pocket_words import FIRST_RATE, ClauseWords, can_be_said, unsaid
 from tts_service.settings import TtsSettings
@@ -64,7 +65,14 @@ class PocketEngine:
     """The `tts_service.engine.Engine` of Pocket TTS."""
 
     def __init__(
-        self, *, model: str, folder: str | None, voices: Sequence[PocketVoice], slots: int, processes: int
+        self,
+        *,
+        model: str,
+        folder: str | None,
+        voices: Sequence[PocketVoice],
+        slots: int,
+        processes: int,
+        hub: Hub | None = None,
     ) -> None:
         """Makes the engine.
 
@@ -74,6 +82,7 @@ class PocketEngine:
             voices: the default first.
             slots: utterances at once.
             processes: clauses that are spoken at once, each by a process with the model in its memory.
+            hub: who checks the token with which weights are fetched; default: the real one.
         """
         self._capabilities = Capabilities(
             model=model,
@@ -86,6 +95,7 @@ class PocketEngine:
         self._voices = {voice.voice.id: voice for voice in voices}
         default = next(iter(self._voices.values()))
         self._pool_size = processes
+        self._hub = hub or Hub()
         self._spec = ModelSpec(model, folder, default.source)
         self._pool: PocketPool | None = None
         self._sessions: set[PocketSession] = set()
@@ -109,10 +119,17 @@ class PocketEngine:
         """Starts the processes; each loads the model, which the hub's cache must have or get.
 
         Raises:
-            FailedPreconditionError: the package, the weights or the default voice are missing.
+            FailedPreconditionError: the package, the weights or the default voice are missing, or the hub's token may
+                write.
         """
         if self._pool is not None:
             return
+        if self._spec.folder is None:
+            # The processes download by themselves.
+            try:
+                await asyncio.to_thread(self._hub.check_token)
+            except ModuleNotFoundError as error:
+                raise FailedPreconditionError(explain(str(error)), reason="NOT_INSTALLED") from error
         pool = PocketPool(self._spec, self._pool_size)
         try:
             ready = await pool.start()

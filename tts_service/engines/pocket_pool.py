@@ -214,7 +214,7 @@ class _Worker:
             raise FailedPreconditionError("a process of Pocket TTS ended while it loaded the model")
         kind, _, payload = message
         if kind is not Kind.READY:
-            raise FailedPreconditionError(_explain(payload.decode()), reason="WEIGHTS_MISSING")
+            raise FailedPreconditionError(explain(payload.decode()), reason="WEIGHTS_MISSING")
         ready: dict[str, Any] = json.loads(payload)
         return ready
 
@@ -249,7 +249,8 @@ class _Worker:
         await self._process.wait()
 
 
-def _explain(why: str) -> str:
+def explain(why: str) -> str:
+    """Returns what to do about a model that cannot be loaded."""
     if "No module named" in why:
         return f"Pocket TTS is not installed ({why}): pip install 'unmute-mesh[pocket]'"
     return f"Pocket TTS cannot be loaded: {why}"

@@ -56,6 +56,12 @@ class SeededGenerator(LMGen):  # type: ignore[misc]  # moshi has no types here
         """Steps that each row has done, shape (rows,)."""
         return self._streaming_state.offsets
 
+    @property
+    def voice_bytes(self) -> int:
+        """Memory of the voices' keys and values, all rows together, which the first step allocates."""
+        source = self._streaming_state.condition_cross
+        return 0 if source is None else 2 * len(self._attentions) * int(source.nbytes)
+
     def forget_source(self) -> None:
         """Lets go of the voices' source: their keys and values are kept, and it would be copied at each step."""
         state = self._streaming_state

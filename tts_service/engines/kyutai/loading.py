@@ -173,10 +173,10 @@ def traits_of(model: Any) -> Traits:
 
 def measure(model: Any, conditions: Any, temperature: float) -> Footprint:
     """Returns what the weights and one utterance take."""
+    # Without a step: what is compiled for one row would have to be compiled again, and worse, for more.
     runner = Runner(model, conditions, batch_size=1, temperature=temperature)
     try:
-        runner.warm_up()
-        per_slot = state_bytes(model.mimi, runner.generator, model.lm)
+        per_slot = state_bytes(model.mimi, runner.generator) + runner.generator.voice_bytes
     finally:
         runner.close()
     return Footprint(weight_bytes(model.mimi, model.lm), per_slot)
