@@ -1,17 +1,21 @@
-"""A speech-to-text model stepped by hand: no thread, no event loop, no clock."""
+"""Speech to text to test with: an engine, and a model stepped by hand without thread, event loop or clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mesh.batching import Demand, Lease, SlotTable
 from mesh.kyutai import fetch_checkpoint, prepare
 from stt_service.engine import Event, StreamConfig
+from stt_service.engines.kyutai import KyutaiEngine
 from stt_service.engines.kyutai.loading import Loaded, load
 from stt_service.engines.kyutai.program import ListeningProgram
 from stt_service.engines.kyutai.row import Row
+from stt_service.settings import SttSettings
 
 CONFIG = StreamConfig(interim_results=True, word_offsets=True, turn_predictions=True)
 
@@ -76,3 +80,18 @@ def alone(loaded: Loaded, use: Callable[[Row], None], config: StreamConfig = CON
     use(rig.row(lease))
     rig.run()
     return rig.heard[lease]
+
+
+def settings(checkpoint: Path, **more: Any) -> SttSettings:
+    # A busy machine's steps are slow; nothing here is about that.
+    return SttSettings(**{"model": str(checkpoint), "batch_size": 2, "max_step_ms": 10_000, **more})
+
+
+@asynccontextmanager
+async def started(checkpoint: Path, **more: Any) -> AsyncIterator[KyutaiEngine]:
+    engine = KyutaiEngine(settings(checkpoint, **more))
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.close()
