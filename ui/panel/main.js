@@ -23,6 +23,8 @@ const STATUS = {
   thinking: 'Thinking',
   speaking: 'Speaking',
 };
+// In place of subtitles, before the first word.
+const INVITATIONS = { idle: 'Press Connect and say hello.', live: 'Go ahead, I am listening.' };
 
 // Called by the page once Gradio has put the panel's markup into `element`; `root` is the page's address.
 export async function mount(element, root) {
@@ -49,7 +51,10 @@ class Panel {
     this.preferences = new Preferences();
     this.call = new Call(root);
     this.recorder = new Recorder();
-    this.theme = new Theme(panel, this.preferences, () => this.orb?.recolour());
+    this.theme = new Theme(panel, this.preferences, () => {
+      this.orb?.recolour();
+      this.developer?.draw();
+    });
     this.orb = new Orb(this.ui.orb, () => this.look());
     this.transcript = new Transcript(this.ui.log, this.ui.empty, (entry) => this.showCaption(entry));
     this.latency = new Latency(this.ui.latency, this.ui['latency-plot'], this.ui['latency-legend'], this.ui['latency-last']);
@@ -249,6 +254,7 @@ class Panel {
     this.showMuted(call.muted);
     this.activity = 'listening';
     this.showStatus();
+    this.showCaption();
     this.developer.set('state', state);
     this.developer.set('codec', live ? (call.codec ?? '') : '');
     if (live) this.becomeLive();
@@ -293,7 +299,7 @@ class Panel {
     const { caption } = this.ui;
     caption.dataset.speaker = entry?.speaker ?? '';
     caption.dataset.cut = String(Boolean(entry?.cut));
-    const text = entry ? `${entry.text} ${entry.interim}`.trim() : '';
+    const text = entry ? `${entry.text} ${entry.interim}`.trim() : (INVITATIONS[this.call.state] ?? '');
     // Only its end: subtitles show what is being said.
     caption.textContent = text.length > 150 ? `… ${text.slice(text.indexOf(' ', text.length - 150) + 1)}` : text;
   }
