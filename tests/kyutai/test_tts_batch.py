@@ -228,3 +228,14 @@ def test_newcomers_move_in_together(models: Models, monkeypatch: pytest.MonkeyPa
         write(rig.row(lease), script.text)
     rig.run()
     assert moved == [3]
+
+
+def test_a_newcomer_moves_in_before_it_has_text(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[int] = []
+    monkeypatch.setattr(models.several.runner, "admit", lambda tenants: moved.extend(tenant.row for tenant in tenants))
+    rig = Rig(models.several, ROWS)
+    lease = rig.open(SCRIPTS[0])
+    assert lease is not None
+    assert rig.step()
+    assert moved == [lease.slot]
+    assert not rig.step()

@@ -61,7 +61,8 @@ class SpeakingProgram:
 
     def demand(self) -> Demand:
         """As the rows ask: the most urgent wins."""
-        demand = Demand.IDLE
+        # Whoever is new moves in before there is anything to say: it need not be waited for then.
+        demand = Demand.STEP if self._tenants else Demand.IDLE
         for row in self._rows.values():
             if row.ended:
                 return Demand.URGENT
