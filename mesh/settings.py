@@ -61,7 +61,8 @@ class CommandSettings(BaseSettings):
         return value
 
 
-def _shared_token() -> SecretStr | None:
+def shared_token() -> SecretStr | None:
+    """Returns the bearer token of UNMUTE_AUTH_TOKEN, which the whole mesh shares; None if it has none."""
     token = os.environ.get("UNMUTE_AUTH_TOKEN")
     return SecretStr(token) if token else None
 
@@ -79,7 +80,7 @@ class ServerSettings(CommandSettings):
         description="Longest time, in seconds, that open calls are given to end at shutdown.",
     )
     auth_token: SecretStr | None = Field(
-        default_factory=_shared_token,
+        default_factory=shared_token,
         description="Bearer token that callers must send; health and reflection stay open. Unset: that of "
         "UNMUTE_AUTH_TOKEN, which the whole mesh shares, or no check.",
     )

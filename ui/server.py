@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+
 import uvicorn
 
 from mesh.logs import configure_logging
 from ui.app import create_app
 from ui.limits import MAX_TEXT_BYTES
 from ui.settings import UiSettings
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, in the words of the other services."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers if self.started else ():
+            for bound in server.sockets:
+                host, port, *_ = bound.getsockname()
+                _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
 
 def make_server_config(settings: UiSettings) -> uvicorn.Config:
@@ -29,6 +45,8 @@ def make_server_config(settings: UiSettings) -> uvicorn.Config:
 def serve(settings: UiSettings) -> int:
     """Serves until a signal; returns the exit code."""
     configure_logging("ui", settings.log_level)
-    server = uvicorn.Server(make_server_config(settings))
+    # Its many words on every connection name visitors' addresses.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = _Server(make_server_config(settings))
     server.run()
     return 0 if server.started else 1

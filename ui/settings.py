@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from mesh.settings import AddressSettings, LogLevel
+from mesh.settings import AddressSettings, LogLevel, shared_token
 
 
 class UiSettings(AddressSettings):
@@ -19,7 +19,7 @@ class UiSettings(AddressSettings):
         default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
     orchestrator_token: SecretStr | None = Field(
-        default=None,
+        default_factory=shared_token,
         description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
     )
     root_path: str = Field(default="", description="Path prefix that a proxy puts before the page, as /voice.")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from mesh.audio import write_wav
 from mesh.http import answers_http
@@ -33,6 +33,9 @@ FLAGS = (
     "--disable-sync",
     "--autoplay-policy=user-gesture-required",
 )
+# Long enough for a machine that does much else; nothing waits so long when all is well.
+WAIT_MS = 40_000
+expect.set_options(timeout=WAIT_MS)
 HINT = "needs Chromium (Debian: apt install chromium; elsewhere set CHROMIUM to its path)"
 
 
@@ -109,7 +112,7 @@ async def browsing(*, microphone: str | None = None, **options: Any) -> AsyncIte
 async def open_page(context: BrowserContext, url: str) -> Page:
     """Opens the page and waits until it can be used."""
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(WAIT_MS)
     await page.goto(url)
     await page.wait_for_function("window.unmute && !document.querySelector('.um').hidden", timeout=60_000)
     return page

@@ -142,7 +142,11 @@ def test_origins(headers: dict[str, str], allowed: bool) -> None:
     assert same_origin(headers, ["https://friend.example/"]) is allowed
 
 
-def test_settings() -> None:
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMUTE_AUTH_TOKEN", "of the mesh")
+    token = load_settings(UiSettings, [], "unmute ui").orchestrator_token
+    assert token is not None
+    assert token.get_secret_value() == "of the mesh"
     assert load_settings(UiSettings, ["--root-path", "voice/"], "unmute ui").root_path == "/voice"
     with pytest.raises(UsageError, match="user and password"):
         load_settings(UiSettings, ["--user", "ada"], "unmute ui")

@@ -52,7 +52,7 @@ class Scene:
         await self.page.wait_for_function(condition, polling=20, **options)
 
     async def log_has(self, text: str) -> None:
-        await expect(self.page.locator("[data-id=log]")).to_contain_text(text, timeout=10_000)
+        await expect(self.page.locator("[data-id=log]")).to_contain_text(text)
 
 
 @asynccontextmanager
