@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -27,7 +28,7 @@ from llm_service.engine import (
 )
 from llm_service.engines.vllm import VllmEngine, create
 from llm_service.settings import LlmSettings
-from mesh.errors import FailedPreconditionError, InvalidArgumentError
+from mesh.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 from tests.conformance.llm import PERSONA, LlmConformance, ask, collect, end_of, opened, stream, text_of
 
 # One event loop for all: vLLM takes most of a minute to start, and stays with the loop it has started in.
@@ -155,6 +156,21 @@ async def test_unknown_parsers_and_folders_are_named() -> None:
     with pytest.raises(FailedPreconditionError, match="/no/such/folder"):
         await engine.start()
     await engine.close()
+
+
+async def test_when_vllm_dies_all_is_over(started: VllmEngine) -> None:
+    async with opened(started) as session, stream(session, ask("Tell me a long story.", limit=800)) as events:
+        await anext(events)
+        for child in psutil.Process().children(recursive=True):
+            if "VLLM" in " ".join(child.cmdline()):
+                child.kill()
+        with pytest.raises(UnavailableError):
+            async for _ in events:
+                pass
+    assert started.failed.is_set()
+    assert started.used_slots == 0
+    with pytest.raises(UnavailableError):
+        await started.open()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
