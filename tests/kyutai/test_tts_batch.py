@@ -106,19 +106,22 @@ def _feed(rig: Rig, lease: Lease, utterance: Utterance, pick: Random, stall: flo
         row.taken(min(row.waiting, pick.randrange(6)))
 
 
-@pytest.mark.parametrize("text", ["hello world how are you today", "bonjour le monde comment allez vous"])
-def test_greedy_is_what_moshi_generates(tts_checkpoint: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "index", "cfg"),
+    [("hello world how are you today", 0, 2.0), ("bonjour le monde comment allez vous", 1, 3.5)],
+)
+def test_greedy_is_what_moshi_generates(tts_checkpoint: Path, text: str, index: int, cfg: float) -> None:
     """The reference is moshi's own generation, of the whole text, with one row."""
     loaded = load_tiny(tts_checkpoint, ROWS, temperature=0.0)
     model = load_model(fetch_checkpoint(str(tts_checkpoint), kind="tts"), prepare(device="cpu"), N_Q)
     model.temp = 0.0
-    voice = loaded.voices[0]
-    conditions = loaded.conditions.make(voice, loaded.book.embeddings(voice))
+    voice = loaded.voices[index].voice.id
+    conditions = model.make_condition_attributes([tts_checkpoint / "voices" / (voice + model.voice_suffix)], cfg)
     result = model.generate([model.prepare_script([text], padding_between=1)], [conditions])
     frames = result.frames[model.delay_steps : result.end_steps[0] + model.delay_steps + model.final_padding]
     with model.mimi.streaming(1), torch.no_grad():
         audio = torch.cat([model.mimi.decode(frame[:, 1:].clamp(min=0)).clamp(-1, 1)[0, 0] for frame in frames])
-    said = alone(loaded, Script(text))
+    said = alone(loaded, Script(text, voice=index, cfg=cfg))
     # moshi drops the last two frames, for which it would have to step on.
     assert len(samples(said)) == len(audio) + 2 * 1920
     assert np.abs(samples(said)[: len(audio)] - audio.numpy()).max() < 1e-4
