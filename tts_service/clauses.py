@@ -14,6 +14,8 @@ MAX_CHARS = 120
 """A clause without punctuation is cut near this length, so that its synthesis stays quick."""
 MIN_CUT_CHARS = 40
 """A clause is cut before a conjunction only past this length."""
+EARLY_CUT_CHARS = 20
+"""The first clause ends before a conjunction past this length: until it ends, nothing can be heard."""
 MIN_COMMA_CHARS = 50
 """A clause that is not the first ends at a comma only past this length: cutting costs intonation."""
 
@@ -39,6 +41,8 @@ _CONJUNCTIONS = frozenset(
     "and but or nor so yet because although though while whereas when where which who that if unless until since "
     "before after as than with without for from into through between about".split()
 )
+_EARLY = (_CONJUNCTIONS | {"by"}) - {"or", "nor", "that", "as", "than"}
+"""Words before which speech may take breath even in a short sentence."""
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -94,6 +98,8 @@ class ClauseSplitter:
             end = self._punctuated(begin, index)
             if end is not None:
                 return end
+            if self._first and self._takes_breath(begin, index):
+                return index
         if len(text) - begin > self._max_chars + 1:
             return self._forced(begin, final)
         return None
@@ -115,6 +121,19 @@ class ClauseSplitter:
         if char in _SENTENCE:
             return end if self._ends_sentence(begin, index, end) else None
         return end if self._worth(begin, index) else None
+
+    def _takes_breath(self, begin: int, index: int) -> bool:
+        """Tells whether the space at `index` parts the first clause from a conjunction that is certain."""
+        text = self._rest
+        if index - begin < EARLY_CUT_CHARS or not text[index].isspace() or not text[index - 1].isalpha():
+            return False
+        word = _WORD.match(text, index + 1)
+        return (
+            word is not None
+            and word.group().lower() in _EARLY
+            and text[word.end() : word.end() + 1].isspace()
+            and self._may_part(begin, index)
+        )
 
     def _worth(self, begin: int, index: int) -> bool:
         return self._first or index - begin >= MIN_COMMA_CHARS

@@ -104,6 +104,20 @@ def test_only_the_first_clause_ends_at_an_early_comma() -> None:
     assert split("Well, red, green, and blue. ") == ["Well,", " red, green, and blue.", " "]
 
 
+def test_the_first_clause_takes_breath_before_a_conjunction() -> None:
+    text = "The sky looks blue to us because blue light is scattered by the air. It is red by night because it is."
+    assert split(text) == [
+        "The sky looks blue to us",
+        " because blue light is scattered by the air.",
+        " It is red by night because it is.",
+    ]
+    assert split("Salt and pepper. ") == ["Salt and pepper.", " "]
+    splitter = ClauseSplitter()
+    assert splitter.push("The sky looks blue to us be") == []
+    assert splitter.push("cause") == []
+    assert splitter.push(" ") == ["The sky looks blue to us"]
+
+
 def test_a_long_clause_is_cut_before_a_conjunction() -> None:
     text = (
         "the quick brown fox jumps over the lazy dog near the river bank because the hunter walks in the forest with "
