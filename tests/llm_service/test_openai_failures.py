@@ -29,6 +29,8 @@ from mesh.errors import (
 )
 from mesh.status import read_details
 from tests.conformance.llm import collect, end_of, opened, text_of
+from tests.llm_service.calls import failure as status_of
+from tests.llm_service.calls import generate, serving
 from tests.llm_service.odd_server import (
     CUT,
     DONE,
@@ -45,8 +47,6 @@ from tests.llm_service.odd_server import (
     said,
     usage,
 )
-from tests.llm_service.test_server import failure as status_of
-from tests.llm_service.test_server import generate, serving
 from tests.tts_service.virtual import run_virtual
 
 

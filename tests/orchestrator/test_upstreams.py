@@ -3,103 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from typing import Any
 
-import grpc
 import pytest
 
 from mesh.audio import Format
 from mesh.durations import to_duration
-from mesh.errors import InvalidArgumentError, MeshError, NotFoundError, ResourceExhaustedError, UnavailableError
-from mesh.interceptors import MeshInterceptor
+from mesh.errors import MeshError, NotFoundError, ResourceExhaustedError, UnavailableError
 from orchestrator.turns import events
 from orchestrator.turns.events import Service
-from orchestrator.turns.items import Message, Role, ToolCall
 from orchestrator.upstreams import (
-    AnswerRequest,
     SpeechAudio,
     SpeechConfig,
     SpeechWord,
     SttConfig,
-    ToolDefinition,
 )
 from orchestrator.upstreams.services import GrpcUpstreams
+from tests.orchestrator.servicers import Servicers
 from unmute.audio.v1 import audio_pb2
-from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
-from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
-from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
+from unmute.stt.v1 import stt_pb2
+from unmute.tts.v1 import tts_pb2
 
-Handler = Callable[[AsyncIterator[Any], Callable[[Any], Any]], Any]
 STT_FORMAT = Format(16_000)
-
-
-class Servicers:
-    """All three services in one server; each test says what a stream does."""
-
-    def __init__(self) -> None:
-        self.stream: Handler
-        self.open = 0
-        self.calls = 0
-        self.closed = asyncio.Event()
-
-    async def run(self, requests: Any, context: Any) -> None:
-        self.open += 1
-        self.calls += 1
-        self.closed.clear()
-        try:
-            # gRPC warns of a stream of requests that nobody began to read.
-            iterator = aiter(requests)
-            first = await anext(iterator)
-
-            async def relay() -> AsyncIterator[Any]:
-                yield first
-                async for request in iterator:
-                    yield request
-
-            await self.stream(relay(), context.write)
-        finally:
-            self.open -= 1
-            if not self.open:
-                self.closed.set()
-
-    async def list_voices(self, request: Any, context: Any) -> tts_pb2.ListVoicesResponse:
-        return tts_pb2.ListVoicesResponse(voices=[tts_pb2.Voice(id="heart", model="hibari")])
-
-    def register(self, server: grpc.aio.Server) -> None:
-        stt, llm, tts = stt_pb2_grpc, llm_pb2_grpc, tts_pb2_grpc
-        bases = (stt.SpeechToTextServiceServicer, llm.LlmServiceServicer, tts.TextToSpeechServiceServicer)
-        names = ("Transcribe", "Generate", "StreamSynthesize")
-        adders = (
-            stt.add_SpeechToTextServiceServicer_to_server,
-            llm.add_LlmServiceServicer_to_server,
-            tts.add_TextToSpeechServiceServicer_to_server,
-        )
-        for base, name, add in zip(bases, names, adders, strict=True):
-            servicer: Any = type(name, (base,), {"__abstractmethods__": frozenset()})
-            servicer.__abstractmethods__ = frozenset()
-            made = servicer()
-            setattr(made, name, self.run)
-            made.ListVoices = self.list_voices
-            cast("Any", add)(made, server)
-
-
-@pytest.fixture
-async def services(unix_address: str) -> AsyncIterator[tuple[Servicers, GrpcUpstreams]]:
-    servicers = Servicers()
-    server = grpc.aio.server(interceptors=[MeshInterceptor("test")])
-    servicers.register(server)
-    server.add_insecure_port(unix_address)
-    await server.start()
-    upstreams = GrpcUpstreams(stt=unix_address, llm=unix_address, tts=unix_address, timeout=1.0)
-    yield servicers, upstreams
-    async with asyncio.timeout(5):
-        await servicers.closed.wait() if servicers.calls else None
-    await upstreams.close()
-    await server.stop(0)
-
-
-# ---------------------------------------------------------------- STT
 
 
 async def test_what_is_heard_is_on_the_sessions_clock(services: tuple[Servicers, GrpcUpstreams]) -> None:
@@ -191,146 +117,6 @@ async def test_a_transcription_that_ends_or_is_refused_is_an_error(services: tup
         await upstreams.open_stt(SttConfig(STT_FORMAT))
 
 
-# ---------------------------------------------------------------- LLM
-
-
-def say(answer_id: str, text: str) -> llm_pb2.GenerateResponse:
-    return llm_pb2.GenerateResponse(answer_id=answer_id, text=llm_pb2.TextDelta(text=text))
-
-
-def end(answer_id: str, reason: int = llm_pb2.FINISH_REASON_STOP) -> llm_pb2.GenerateResponse:
-    usage = llm_pb2.Usage(input_token_count=3, output_token_count=2)
-    finished = llm_pb2.Finished(reason=reason, usage=usage)  # type: ignore[arg-type]
-    return llm_pb2.GenerateResponse(answer_id=answer_id, finished=finished)
-
-
-def request(answer_id: str, **more: Any) -> AnswerRequest:
-    return AnswerRequest(answer_id, (Message(Role.SYSTEM, "s"), Message(Role.USER, "u")), **more)
-
-
-async def collect(answer: AsyncIterator[events.Event]) -> list[events.Event]:
-    return [event async for event in answer]
-
-
-async def test_one_call_holds_all_answers_of_a_conversation(services: tuple[Servicers, GrpcUpstreams]) -> None:
-    servicers, upstreams = services
-    kinds: list[str] = []
-
-    async def stream(requests: AsyncIterator[Any], write: Any) -> None:
-        async for message in requests:
-            kinds.append(message.WhichOneof("request"))
-            if message.HasField("generate"):
-                answer_id = message.generate.answer_id
-                await write(llm_pb2.GenerateResponse(answer_id=answer_id, started=llm_pb2.Started(model="m")))
-                reasoning = llm_pb2.TextDelta(text="hm", reasoning=True)
-                await write(llm_pb2.GenerateResponse(answer_id=answer_id, text=reasoning))
-                await write(say("ghost", "not mine"))
-                await write(say(answer_id, "hi"))
-                await write(end(answer_id))
-
-    servicers.stream = stream
-    llm = upstreams.open_llm()
-    llm.prefill([Message(Role.SYSTEM, "s")], [])
-    for answer_id in ("a", "b"):
-        assert await collect(llm.answer(request(answer_id))) == [
-            events.AnswerText(answer_id, "hi"),
-            events.AnswerFinished(answer_id, events.AnswerEnd.STOP, events.Usage(3, 0, 2)),
-        ]
-    assert servicers.calls == 1
-    assert kinds == ["prefix", "generate", "generate"]
-    await llm.close()
-
-
-async def test_the_next_answer_waits_until_the_last_has_stopped(services: tuple[Servicers, GrpcUpstreams]) -> None:
-    servicers, upstreams = services
-    kinds: list[str] = []
-
-    async def stream(requests: AsyncIterator[Any], write: Any) -> None:
-        current = ""
-        async for message in requests:
-            kinds.append(message.WhichOneof("request"))
-            if message.HasField("generate"):
-                assert not current
-                current = message.generate.answer_id
-                await write(say(current, current))
-                if current == "b":
-                    await write(end(current))
-            elif message.HasField("stop"):
-                await write(say(current, "late"))
-                await write(end(current, llm_pb2.FINISH_REASON_STOPPED))
-                current = ""
-
-    servicers.stream = stream
-    llm = upstreams.open_llm()
-    first: Any = llm.answer(request("a"))
-    assert await anext(first) == events.AnswerText("a", "a")
-    await first.aclose()
-    assert (await collect(llm.answer(request("b"))))[0] == events.AnswerText("b", "b")
-    assert kinds == ["generate", "stop", "generate"]
-    assert servicers.calls == 1
-    await llm.close()
-
-
-async def test_calls_are_joined_and_messages_carry_everything(services: tuple[Servicers, GrpcUpstreams]) -> None:
-    servicers, upstreams = services
-    got: list[llm_pb2.Start] = []
-
-    async def stream(requests: AsyncIterator[Any], write: Any) -> None:
-        got.append((await anext(requests)).generate)
-        for piece in (
-            llm_pb2.ToolCallDelta(index=1, id="2", name="g"),
-            llm_pb2.ToolCallDelta(index=0, id="1", name="f", arguments_json_delta='{"a"'),
-            llm_pb2.ToolCallDelta(index=0, arguments_json_delta=": 1}"),
-        ):
-            await write(llm_pb2.GenerateResponse(answer_id="a", tool_call=piece))
-        await write(end("a", llm_pb2.FINISH_REASON_TOOL_CALLS))
-        await asyncio.Event().wait()
-
-    servicers.stream = stream
-    llm = upstreams.open_llm()
-    messages = (
-        Message(Role.ASSISTANT, "cut", interrupted=True),
-        Message(Role.ASSISTANT, "", tool_calls=(ToolCall("0", "f", "{}"),)),
-        Message(Role.TOOL, "result", tool_call_id="0"),
-    )
-    tools = (ToolDefinition("f", "does f", "{}"),)
-    heard = await collect(llm.answer(AnswerRequest("a", messages, tools, max_output_tokens=9)))
-    assert heard[:2] == [events.AnswerCall("a", "1", "f", '{"a": 1}'), events.AnswerCall("a", "2", "g", "")]
-    start = got[0]
-    assert start.messages[0].interrupted
-    assert start.messages[1].tool_calls[0].name == "f"
-    assert start.messages[2].tool_call_id == "0"
-    assert start.sampling.max_output_tokens == 9
-    assert not start.sampling.HasField("temperature")
-    await llm.close()
-
-
-@pytest.mark.parametrize("failure", [UnavailableError("gone"), InvalidArgumentError("generate.messages", "too long")])
-async def test_after_a_failure_the_next_answer_gets_a_call_of_its_own(
-    services: tuple[Servicers, GrpcUpstreams], failure: MeshError
-) -> None:
-    servicers, upstreams = services
-
-    async def stream(requests: AsyncIterator[Any], write: Any) -> None:
-        async for message in requests:
-            await write(say(message.generate.answer_id, "hi"))
-            if servicers.calls == 1:
-                raise failure
-            await write(end(message.generate.answer_id))
-
-    servicers.stream = stream
-    llm = upstreams.open_llm()
-    with pytest.raises(type(failure), match="llm service"):
-        await collect(llm.answer(request("a")))
-    assert len(await collect(llm.answer(request("b")))) == 2
-    assert len(await collect(llm.answer(request("c", fresh=True)))) == 2
-    assert servicers.calls == 3
-    await llm.close()
-
-
-# ---------------------------------------------------------------- TTS
-
-
 async def test_a_speech_is_open_before_its_text(services: tuple[Servicers, GrpcUpstreams]) -> None:
     servicers, upstreams = services
 
@@ -398,9 +184,6 @@ async def test_a_closed_speech_frees_its_slot(services: tuple[Servicers, GrpcUps
     await speech.close()
     async with asyncio.timeout(5):
         await servicers.closed.wait()
-
-
-# ---------------------------------------------------------------- all three
 
 
 async def test_a_service_that_is_down_is_named_at_once_or_after_its_time(unix_address: str) -> None:
