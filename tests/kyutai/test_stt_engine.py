@@ -17,7 +17,6 @@ import torch
 
 from mesh.batching import Lease
 from mesh.errors import (
-    FailedPreconditionError,
     InvalidArgumentError,
     MeshError,
     ResourceExhaustedError,
@@ -50,8 +49,7 @@ class Brake:
     def __init__(self, engine: KyutaiEngine) -> None:
         self._released = threading.Event()
         self._held = threading.Event()
-        assert engine._thread is not None
-        engine._thread.post(self._hold)
+        engine._batch._thread.post(self._hold)
 
     def _hold(self) -> None:
         self._held.set()
@@ -87,9 +85,8 @@ async def test_a_thousand_streams_leave_nothing(stt_checkpoint: Path) -> None:
         tensors = sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
         await use(1000)
         assert engine.used_slots == 0
-        assert not engine._sessions
-        assert engine._thread is not None
-        assert await engine._thread.call(lambda: len(engine._program._rows)) == 0
+        assert not engine._batch._tenants
+        assert await engine._batch._thread.call(lambda: len(engine._program._rows)) == 0
         gc.collect()
         assert sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects()) <= tensors
         assert len(asyncio.all_tasks()) == tasks
@@ -238,7 +235,7 @@ async def test_a_language_it_does_not_speak_is_refused(stt_checkpoint: Path, tmp
 
 async def test_before_start_and_after_close(stt_checkpoint: Path) -> None:
     engine = KyutaiEngine(settings(stt_checkpoint))
-    with pytest.raises(FailedPreconditionError):
+    with pytest.raises(UnavailableError, match="not started"):
         await engine.open(CONFIG)
     await engine.start()
     await engine.start()

@@ -29,7 +29,7 @@ from mesh.kyutai import Hub, Runtime
 from tests.conformance.tts import collect, soon, speak
 from tests.kyutai import tiny
 from tests.kyutai.tts_rig import N_Q
-from tts_service.engine import Audio, UtteranceConfig
+from tts_service.engine import Audio, Event, UtteranceConfig
 from tts_service.engines.kyutai import KyutaiEngine
 from tts_service.engines.kyutai.row import MAX_AHEAD
 from tts_service.engines.kyutai.runner import Runner
@@ -105,6 +105,26 @@ async def test_a_newcomer_waits_a_moment_for_a_row(tts_checkpoint: Path) -> None
         assert engine.used_slots == 0
 
 
+async def test_slow_steps_stop_admission(tts_checkpoint: Path) -> None:
+    async with started(tts_checkpoint, max_step_ms=1e-6) as engine:
+        session = await engine.open(UtteranceConfig())
+        await session.push("hello world how are you today " * 2)
+        await session.flush()
+        events = aiter(session.events())
+        # Each frame is a step of its own; the guard looks at the last nine.
+        for _ in range(12):
+            while not isinstance(await soon(anext(events)), Audio):
+                pass
+        with pytest.raises(ResourceExhaustedError, match="limit of its speed") as caught:
+            await engine.open(UtteranceConfig())
+        assert caught.value.retry_delay
+        # Whoever is there is served on.
+        assert isinstance(await soon(anext(events)), Event)
+        await session.close()
+        # Nobody is served now, so somebody can be.
+        assert (await speak(engine, ["hello"])).frames
+
+
 def tensors_alive() -> int:
     gc.collect()
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
@@ -127,7 +147,7 @@ async def test_a_thousand_utterances_leave_nothing(tts_checkpoint: Path) -> None
         # Whatever the thread still has to drop, it drops before this comes back.
         assert (await speak(engine, ["hello"])).frames
         assert engine.used_slots == 0
-        assert not engine._sessions
+        assert not engine._batch._tenants
         assert not engine._program._rows
         assert not engine._program._tenants
         assert tensors_alive() <= tensors + 20

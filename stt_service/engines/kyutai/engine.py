@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mesh.batching import Admission, EngineThread, Lease, SlotTable, StepGuard
-from mesh.errors import FailedPreconditionError, InvalidArgumentError, MeshError, NotFoundError
+from mesh.batching import Batch
+from mesh.errors import InvalidArgumentError, NotFoundError
 from mesh.kyutai import Hub, fetch_checkpoint, prepare
 from stt_service.engine import Capabilities, StreamConfig
 from stt_service.engines.kyutai.loading import Loaded, languages_of, load
@@ -55,14 +53,11 @@ class KyutaiEngine:
             licence="CC-BY-4.0" if not local and name.startswith("kyutai/") else "LicenseRef-Unknown",
         )
         self._model = model
-        self._table = SlotTable(settings.batch_size)
-        self._guard = StepGuard(settings.max_step_ms / 1000)
-        self._admission = Admission(self._table, self._guard)
-        self._sessions: dict[Lease, KyutaiSession] = {}
         self._program = ListeningProgram(self._load)
-        self._thread: EngineThread[Output] | None = None
-        self._started = False
-        self.failed = asyncio.Event()
+        self._batch: Batch[Row, Output] = Batch(
+            self._program, name="kyutai-stt", size=settings.batch_size, max_step=settings.max_step_ms / 1000
+        )
+        self.failed = self._batch.failed
         """Set when the model has failed for good: the process should end and be started again."""
 
     @property
@@ -73,7 +68,7 @@ class KyutaiEngine:
     @property
     def used_slots(self) -> int:
         """Streams open now."""
-        return self._table.used
+        return self._batch.used
 
     async def start(self) -> None:
         """Fetches, loads and warms the model on its thread.
@@ -81,75 +76,26 @@ class KyutaiEngine:
         Raises:
             MeshError: the weights are missing, damaged or not to be had, or the memory does not suffice.
         """
-        if self._thread is not None:
-            return
-        self._thread = EngineThread(
-            self._program, name="kyutai-stt", deliver=self._deliver, fail=self._fail, guard=self._guard
-        )
-        await self._thread.start()
+        await self._batch.start()
         traits = self._program.loaded.traits
         self._capabilities = replace(self._capabilities, delay=traits.delay, turn_predictions=traits.heads > 0)
-        self._started = True
 
     async def open(self, config: StreamConfig) -> KyutaiSession:
         """Takes a slot; errors as the contract says.
 
         Raises:
-            UnavailableError: the model has failed, or the engine is closed.
+            UnavailableError: the engine is not started, is closed, or has failed.
         """
-        thread = self._thread
-        if thread is None or not self._started:
-            raise FailedPreconditionError("the engine is not running")
+        self._batch.check()
         self._check(config)
-        lease = await self._admission.acquire()
-        try:
-            if thread.failed is not None:
-                raise thread.failed
-            session = KyutaiSession(self, lease)
-            self._sessions[lease] = session
-            thread.post(partial(self._program.admit, lease, config))
-        except MeshError:
-            self._admission.release(lease)
-            raise
+        lease = await self._batch.acquire()
+        session = KyutaiSession(self._batch, lease)
+        self._batch.admit(lease, session, partial(self._program.admit, lease, config))
         return session
 
     async def close(self) -> None:
         """Ends every session and the thread, and frees the model. May be called twice."""
-        self._started = False
-        for session in list(self._sessions.values()):
-            await session.close()
-        if self._thread is not None:
-            await self._thread.close()
-
-    def command(self, lease: Lease, command: Callable[[Row], None]) -> None:
-        """Runs `command` with the row of a stream on the engine thread."""
-        if self._thread is not None:
-            self._thread.post(partial(self._with_row, lease, command))
-
-    def release(self, lease: Lease) -> None:
-        """Gives a slot back; its row stands still before the next step."""
-        if self._sessions.pop(lease, None) is None:
-            return
-        if self._thread is not None:
-            self._thread.post(partial(self._program.drop, lease))
-        # After the command that drops the row: whoever gets the slot comes later in the queue.
-        self._admission.release(lease)
-
-    def _with_row(self, lease: Lease, command: Callable[[Row], None]) -> None:
-        row = self._program.row(lease)
-        if row is not None:
-            command(row)
-
-    def _deliver(self, outputs: Sequence[Output]) -> None:
-        for output in outputs:
-            session = self._sessions.get(output.lease)
-            if session is not None:
-                session.take(output)
-
-    def _fail(self, error: MeshError) -> None:
-        for session in self._sessions.values():
-            session.fail(error)
-        self.failed.set()
+        await self._batch.close()
 
     def _check(self, config: StreamConfig) -> None:
         capabilities = self._capabilities

@@ -6,12 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh.batching import Lease
+from mesh.batching import Batch, Lease
 from mesh.errors import MeshError
 from stt_service.engine import Event
 from stt_service.engines.kyutai.program import Output
@@ -21,24 +20,12 @@ MAX_BACKLOG = 2 * RATE
 """Samples that may wait for the model; `push` holds its caller beyond that."""
 
 
-class Port(Protocol):
-    """How a session reaches its engine."""
-
-    def command(self, lease: Lease, command: Callable[[Row], None]) -> None:
-        """Runs `command` with the row on the engine thread, unless the stream is over."""
-        ...
-
-    def release(self, lease: Lease) -> None:
-        """Gives the slot back."""
-        ...
-
-
 class KyutaiSession:
     """Implements `stt_service.engine.Session`."""
 
-    def __init__(self, port: Port, lease: Lease) -> None:
+    def __init__(self, batch: Batch[Row, Output], lease: Lease) -> None:
         """Use `KyutaiEngine.open`."""
-        self._port = port
+        self._batch = batch
         self._lease = lease
         self._events: deque[Event] = deque()
         self._emitted = asyncio.Event()
@@ -97,7 +84,7 @@ class KyutaiSession:
             return
         self._closed = True
         self._events.clear()
-        self._port.release(self._lease)
+        self._batch.leave(self._lease)
         self._wake()
 
     def take(self, output: Output) -> None:
@@ -121,7 +108,7 @@ class KyutaiSession:
 
     def _command(self, command: Callable[[Row], None]) -> None:
         if not self._over:
-            self._port.command(self._lease, command)
+            self._batch.command(self._lease, command)
 
     def _wake(self) -> None:
         self._emitted.set()

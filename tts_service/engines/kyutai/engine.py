@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from mesh.batching import Admission as Queue
-from mesh.batching import EngineThread, Lease, SlotTable, StepGuard
-from mesh.errors import MeshError, UnavailableError
+from mesh.batching import Batch
 from mesh.kyutai import Hub, fetch_checkpoint, prepare
 from tts_service.checks import choose_voice
 from tts_service.engine import Capabilities, UtteranceConfig, Voice
@@ -57,14 +55,11 @@ class KyutaiEngine:
             licence="CC-BY-4.0" if not local and name.startswith("kyutai/") else "NOASSERTION",
         )
         self._voices: dict[str, KyutaiVoice] = {}
-        self._table = SlotTable(settings.batch_size)
-        self._guard = StepGuard(settings.max_step_ms / 1000)
-        self._queue = Queue(self._table, self._guard)
-        self._sessions: dict[Lease, KyutaiSession] = {}
         self._program = SpeakingProgram(self._load)
-        self._thread: EngineThread[Output] | None = None
-        self._started = False
-        self.failed = asyncio.Event()
+        self._batch: Batch[Row, Output] = Batch(
+            self._program, name="kyutai-tts", size=settings.batch_size, max_step=settings.max_step_ms / 1000
+        )
+        self.failed = self._batch.failed
         """Set when the model has failed for good: the process should end and be started again."""
 
     @property
@@ -80,7 +75,7 @@ class KyutaiEngine:
     @property
     def used_slots(self) -> int:
         """Utterances open now."""
-        return self._table.used
+        return self._batch.used
 
     async def start(self) -> None:
         """Fetches, loads and warms the model on its thread.
@@ -88,76 +83,30 @@ class KyutaiEngine:
         Raises:
             MeshError: the weights or voices are missing, damaged or not to be had, or the memory does not suffice.
         """
-        if self._thread is not None:
-            return
-        self._thread = EngineThread(
-            self._program, name="kyutai-tts", deliver=self._deliver, fail=self._fail, guard=self._guard
-        )
-        await self._thread.start()
+        await self._batch.start()
         self._voices = {voice.voice.id: voice for voice in self._program.loaded.voices}
-        self._started = True
 
     async def open(self, config: UtteranceConfig) -> KyutaiSession:
         """Takes a slot; errors as the contract says.
 
         Raises:
-            UnavailableError: the engine is not started, or has failed.
+            UnavailableError: the engine is not started, is closed, or has failed.
             FailedPreconditionError: the voice's file is damaged.
         """
-        thread = self._thread
-        if thread is None or not self._started:
-            raise UnavailableError("the Kyutai engine is not started")
+        self._batch.check()
         voice = self._voices[choose_voice(config, self._capabilities, self.voices).id]
-        if thread.failed is not None:
-            raise thread.failed
         loaded = self._program.loaded
         conditions = await asyncio.to_thread(lambda: loaded.conditions.make(voice, loaded.book.embeddings(voice)))
         seed = secrets.randbits(63) if config.seed is None else config.seed & _SEED_MASK
-        lease = await self._queue.acquire()
-        if thread.failed is not None:
-            self._queue.release(lease)
-            raise thread.failed
-        session = KyutaiSession(self, lease)
-        self._sessions[lease] = session
-        thread.post(partial(self._program.admit, lease, Admission(conditions, len(voice.files), seed)))
+        lease = await self._batch.acquire()
+        session = KyutaiSession(self._batch, lease)
+        newcomer = Admission(conditions, len(voice.files), seed)
+        self._batch.admit(lease, session, partial(self._program.admit, lease, newcomer))
         return session
 
     async def close(self) -> None:
         """Ends every session and the thread, and frees the model. May be called twice."""
-        for session in list(self._sessions.values()):
-            await session.close()
-        if self._thread is not None:
-            await self._thread.close()
-
-    def command(self, lease: Lease, command: Callable[[Row], None]) -> None:
-        """Runs `command` with the row of an utterance on the engine thread."""
-        if self._thread is not None:
-            self._thread.post(partial(self._with_row, lease, command))
-
-    def release(self, lease: Lease) -> None:
-        """Gives a slot back; its row stands still before the next step."""
-        if self._sessions.pop(lease, None) is None:
-            return
-        if self._thread is not None:
-            self._thread.post(partial(self._program.drop, lease))
-        # After the command that drops the row: whoever gets the slot comes later in the queue.
-        self._queue.release(lease)
-
-    def _with_row(self, lease: Lease, command: Callable[[Row], None]) -> None:
-        row = self._program.row(lease)
-        if row is not None:
-            command(row)
-
-    def _deliver(self, outputs: Sequence[Output]) -> None:
-        for output in outputs:
-            session = self._sessions.get(output.lease)
-            if session is not None:
-                session.take(output)
-
-    def _fail(self, error: MeshError) -> None:
-        for session in self._sessions.values():
-            session.fail(error)
-        self.failed.set()
+        await self._batch.close()
 
     def _load(self) -> Loaded:
         settings = self._settings

@@ -6,9 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Protocol
 
-from mesh.batching import Lease
+from mesh.batching import Batch, Lease
 from mesh.errors import MeshError
 from tts_service.engine import Audio, Event
 from tts_service.engines.kyutai.program import Output
@@ -19,24 +18,12 @@ REPORT = 5
 """Frames that are taken before the engine thread is told, so that it is not woken for each."""
 
 
-class Port(Protocol):
-    """How a session reaches its engine."""
-
-    def command(self, lease: Lease, command: Callable[[Row], None]) -> None:
-        """Runs `command` with the row on the engine thread, unless the utterance is over."""
-        ...
-
-    def release(self, lease: Lease) -> None:
-        """Gives the slot back."""
-        ...
-
-
 class KyutaiSession:
     """Implements `tts_service.engine.Session`."""
 
-    def __init__(self, port: Port, lease: Lease) -> None:
+    def __init__(self, batch: Batch[Row, Output], lease: Lease) -> None:
         """Use `KyutaiEngine.open`."""
-        self._port = port
+        self._batch = batch
         self._lease = lease
         self._script = ScriptReader()
         self._events: deque[Event] = deque()
@@ -83,7 +70,7 @@ class KyutaiSession:
             return
         self._closed = True
         self._events.clear()
-        self._port.release(self._lease)
+        self._batch.leave(self._lease)
         self._emitted.set()
 
     def take(self, output: Output) -> None:
@@ -107,4 +94,4 @@ class KyutaiSession:
 
     def _command(self, command: Callable[[Row], None]) -> None:
         if not self._closed and not self._ended and self._error is None:
-            self._port.command(self._lease, command)
+            self._batch.command(self._lease, command)
