@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from mesh.errors import MeshError, NotFoundError
+from mesh.web.origin import same_origin
+from mesh.web.sockets import AGAIN, POLICY, StarletteSocket
 from ui import page
-from ui.bridge import AGAIN, POLICY, Bridge, describe, problem
-from ui.gate import Gate, same_origin
+from ui.bridge import Bridge, describe, problem
+from ui.gate import Gate
 from ui.limits import Limits
 from ui.orchestrator import Orchestrator
 from ui.settings import UiSettings
@@ -23,33 +24,6 @@ from ui.tokens import Tokens
 from ui.wire import dump
 
 _log = logging.getLogger(__name__)
-
-
-class _Socket:
-    """`bridge.Socket` on Starlette's WebSocket."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-
-    async def receive(self) -> str | bytes | None:
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return None
-        data: bytes | None = message.get("bytes")
-        return data if data is not None else str(message["text"])
-
-    async def send(self, message: str | bytes) -> None:
-        # A page that has left is noticed by `receive`.
-        with suppress(WebSocketDisconnect, RuntimeError):
-            if isinstance(message, bytes):
-                await self._socket.send_bytes(message)
-            else:
-                await self._socket.send_text(message)
-
-    async def close(self, code: int, reason: str) -> None:
-        if self._socket.application_state is WebSocketState.CONNECTED:
-            with suppress(WebSocketDisconnect, RuntimeError):
-                await self._socket.close(code, reason)
 
 
 class _Panel(StaticFiles):
@@ -103,7 +77,7 @@ def _add_api(app: FastAPI) -> None:
     @app.get("/api/characters")
     async def characters() -> Response:
         try:
-            return JSONResponse(await app.state.orchestrator.characters(), headers={"Cache-Control": "no-store"})
+            return JSONResponse(await app.state.orchestrator.shown_characters(), headers={"Cache-Control": "no-store"})
         except MeshError as error:
             return JSONResponse(describe(error), 503)
 
@@ -125,7 +99,7 @@ def _add_conversation(app: FastAPI, settings: UiSettings) -> None:
             await websocket.close(POLICY)
             return
         await websocket.accept()
-        socket = _Socket(websocket)
+        socket = StarletteSocket(websocket)
         if app.state.sessions >= settings.max_sessions:
             reason = problem("full", "Everyone is talking already. Please try again soon.", retry=True, delay=5.0)
             await socket.send(dump("problem", reason))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
 from mesh.channels import from_rpc_error
 from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
+from mesh.web.sockets import AGAIN, NORMAL, POLICY, Socket
 from ui import opus, wire
 from ui.limits import LimitError, Limits
 from ui.microphone import Microphone
@@ -22,21 +23,6 @@ START_SECONDS = 15.0
 SEND_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 MAX_UNSENT = 50
-
-NORMAL, POLICY, INTERNAL, AGAIN = 1000, 1008, 1011, 1013
-
-
-class Socket(Protocol):
-    """The page's WebSocket, once it is accepted."""
-
-    async def receive(self) -> str | bytes | None:
-        """Returns the next message; None when the page has left."""
-
-    async def send(self, message: str | bytes) -> None:
-        """Sends a message."""
-
-    async def close(self, code: int, reason: str) -> None:
-        """Closes; safe when the page has left."""
 
 
 class _PageLeftError(Exception):

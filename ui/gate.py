@@ -1,13 +1,10 @@
-"""Who may come in: the page's own login, the Origin of a WebSocket, and headers of every answer."""
+"""Who may come in: the page's own login, and headers of every answer."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable
-from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -62,22 +59,3 @@ class Gate:
         except (binascii.Error, ValueError):
             return False
         return scheme.lower() == "basic" and hmac.compare_digest(base64.b64encode(plain), self._expected)
-
-
-def same_origin(headers: Any, allowed: Iterable[str] = ()) -> bool:
-    """Returns whether a WebSocket was opened by this page itself, or by an origin that is allowed.
-
-    A program that is no browser sends no Origin; it has no visitor's login to misuse.
-    """
-    origin = headers.get("origin")
-    if not origin:
-        return True
-    if origin.rstrip("/") in {one.rstrip("/") for one in allowed}:
-        return True
-    host = headers.get("x-forwarded-host", "").split(",")[0].strip() or headers.get("host", "")
-    return bool(host) and urlsplit(origin).netloc.lower() == _without_default_port(host.lower(), origin)
-
-
-def _without_default_port(host: str, origin: str) -> str:
-    default = ":443" if origin.startswith("https:") else ":80"
-    return host.removesuffix(default)

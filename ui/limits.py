@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from mesh.web.buckets import Bucket
+
 MAX_TEXT_BYTES = 32_768
 MAX_AUDIO_BYTES = 8_192
 MESSAGES_PER_SECOND, MESSAGE_BURST = 40.0, 200.0
@@ -16,25 +18,6 @@ AUDIO_SECONDS_PER_SECOND, AUDIO_BURST_SECONDS = 1.1, 15.0
 
 class LimitError(Exception):
     """The page sends more than it may; the message says what."""
-
-
-class Bucket:
-    """A token bucket: `rate` units a second, and up to `burst` at once."""
-
-    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds."""
-        self._rate, self._burst, self._clock = rate, burst, clock
-        self._left, self._at = burst, clock()
-
-    def take(self, amount: float) -> bool:
-        """Takes `amount` if there is as much."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if amount > self._left:
-            return False
-        self._left -= amount
-        return True
 
 
 class Limits:

@@ -10,70 +10,35 @@ from typing import Any
 import grpc
 import numpy as np
 import soundfile
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh.channels import from_rpc_error, open_channel
+from mesh.channels import from_rpc_error
 from mesh.errors import UnavailableError
-from mesh.names import HEALTH_NAMES
+from mesh.web import orchestrator as web
 from ui import wire
 from unmute.conversation.v1 import conversation_pb2 as pb
-from unmute.conversation.v1 import conversation_pb2_grpc
 
-HEALTH_SECONDS = 2.0
-LIST_SECONDS = 5.0
 SAMPLE_SECONDS = 25.0
 MAX_SAMPLE_AUDIO_SECONDS = 10
 MAX_SAMPLES_KEPT = 64
-_STATES: dict[int, str] = {
-    health_pb2.HealthCheckResponse.SERVING: "ready",
-    health_pb2.HealthCheckResponse.NOT_SERVING: "loading",
-}
 _SAMPLE_QUESTION = "Say hello and tell me in one short sentence who you are, in the language that you speak."
 
 
-class Orchestrator:
+class Orchestrator(web.Orchestrator):
     """A channel to the orchestrator, shared by all conversations of this page."""
 
     def __init__(self, address: str, token: str = "") -> None:
         """Connects when first used; `token` is the bearer token that it asks for."""
-        self.address = address
-        self.channel = open_channel(address, token=token)
-        self.stub: Any = conversation_pb2_grpc.ConversationServiceStub(self.channel)
-        self._health: Any = health_pb2_grpc.HealthStub(self.channel)
+        super().__init__(address, token)
         self._samples: OrderedDict[str, bytes] = OrderedDict()
         self._sampling = asyncio.Lock()
 
-    async def close(self) -> None:
-        """Closes the channel."""
-        await self.channel.close()
-
-    async def health(self) -> dict[str, str]:
-        """Returns `ready`, `loading` or `down` for the orchestrator and each service that it reports on."""
-        states = await asyncio.gather(*(self._state(HEALTH_NAMES[name]) for name in HEALTH_NAMES))
-        return {
-            name: state or "down"
-            for name, state in zip(HEALTH_NAMES, states, strict=True)
-            if state or name == "orchestrator"
-        }
-
-    async def characters(self) -> list[dict[str, Any]]:
+    async def shown_characters(self) -> list[dict[str, Any]]:
         """Returns all characters, as the page shows them.
 
         Raises:
             MeshError: the orchestrator does not answer.
         """
-        found: list[dict[str, Any]] = []
-        token = ""
-        try:
-            while True:
-                request = pb.ListCharactersRequest(page_token=token)
-                answer = await self.stub.ListCharacters(request, timeout=LIST_SECONDS)
-                found += [_character(character) for character in answer.characters]
-                token = answer.next_page_token
-                if not token:
-                    return found
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "orchestrator", self.address) from None
+        return [_character(character) for character in await self.characters()]
 
     async def sample(self, character_id: str) -> bytes:
         """Returns a WAV file in which a character introduces itself; it is made once and kept.
@@ -135,15 +100,6 @@ class Orchestrator:
                     raise UnavailableError(event.response_done.response.error.message)
             event = await call.read()
         raise UnavailableError("the orchestrator ended the call")
-
-    async def _state(self, name: str) -> str | None:
-        """None: the orchestrator does not know the service."""
-        try:
-            request = health_pb2.HealthCheckRequest(service=name)
-            answer = await self._health.Check(request, timeout=HEALTH_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            return None if error.code() is grpc.StatusCode.NOT_FOUND else "down"
-        return _STATES.get(answer.status, "down")
 
 
 def _character(character: pb.Character) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mesh.settings import UsageError, load_settings
+from mesh.web.origin import same_origin
 from tests.ui.browser import serving
 from tests.ui.scripted import RATE, Stage, orchestrating, tone
-from ui.gate import same_origin
 from ui.settings import UiSettings
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ui.limits import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, Bucket, LimitError, Limits
+from mesh.web.buckets import Bucket
+from ui.limits import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, LimitError, Limits
 
 
 class Clock:

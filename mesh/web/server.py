@@ -1,0 +1,57 @@
+"""Runs a web application as this whole process."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+import uvicorn
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, in the words of the other services."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers if self.started else ():
+            for bound in server.sockets:
+                host, port, *_ = bound.getsockname()
+                _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+
+def make_server_config(
+    app: Any, *, host: str, port: int, drain_seconds: float, max_message_bytes: int
+) -> uvicorn.Config:
+    """Returns how an application is served.
+
+    Args:
+        app: an ASGI application.
+        host: address to listen on.
+        port: port to listen on; 0 takes any free one.
+        drain_seconds: longest time that open connections are given at shutdown.
+        max_message_bytes: a WebSocket that sends a larger message is closed with 1009.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        # Speech does not compress, and the attempt costs more than it saves.
+        ws_per_message_deflate=False,
+        ws_max_size=max_message_bytes,
+        timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        server_header=False,
+    )
+
+
+def serve(config: uvicorn.Config) -> int:
+    """Serves until a signal; returns the exit code."""
+    # Its many words on every connection name visitors' addresses.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = _Server(config)
+    server.run()
+    return 0 if server.started else 1
