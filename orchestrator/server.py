@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -38,6 +39,8 @@ _STATUSES = {
 
 ConverseContext = grpc.aio.ServicerContext[pb.ConverseRequest, pb.ConverseResponse]
 ListContext = grpc.aio.ServicerContext[pb.ListCharactersRequest, pb.ListCharactersResponse]
+ListVoicesContext = grpc.aio.ServicerContext[pb.ListVoicesRequest, pb.ListVoicesResponse]
+T = TypeVar("T")
 
 
 class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
@@ -136,19 +139,17 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         self, request: pb.ListCharactersRequest, context: ListContext
     ) -> pb.ListCharactersResponse:
         """Lists the characters of the file as it is now."""
-        if request.page_size < 0:
-            raise InvalidArgumentError("page_size", "must not be negative")
-        start = 0
-        if request.page_token:
-            if not request.page_token.isascii() or not request.page_token.isdigit():
-                raise InvalidArgumentError("page_token", "is none that this server gave")
-            start = int(request.page_token[:9])
-        characters = self._environment.characters.current()
-        size = min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
+        page, following = _page(self._environment.characters.current(), request)
         voices = await self._voices()
-        shown = [_to_proto(character, voices) for character in characters[start : start + size]]
-        following = str(start + size) if start + size < len(characters) else ""
+        shown = [_character(character, voices) for character in page]
         return pb.ListCharactersResponse(characters=shown, next_page_token=following)
+
+    async def ListVoices(  # noqa: N802
+        self, request: pb.ListVoicesRequest, context: ListVoicesContext
+    ) -> pb.ListVoicesResponse:
+        """Lists the voices of the text-to-speech service."""
+        page, following = _page((await self._upstreams.describe()).voices, request)
+        return pb.ListVoicesResponse(voices=[_voice(voice) for voice in page], next_page_token=following)
 
     async def _voices(self) -> tuple[Voice, ...]:
         """Voices of the service; none while it is away: the characters are listed all the same."""
@@ -158,7 +159,35 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             return ()
 
 
-def _to_proto(character: Character, voices: tuple[Voice, ...]) -> pb.Character:
+def _page(
+    everything: Sequence[T], request: pb.ListCharactersRequest | pb.ListVoicesRequest
+) -> tuple[Sequence[T], str]:
+    """The part of a list that is asked for, and the token of what follows it.
+
+    Raises:
+        InvalidArgumentError: the page size or the token is wrong.
+    """
+    if request.page_size < 0:
+        raise InvalidArgumentError("page_size", "must not be negative")
+    start = 0
+    if request.page_token:
+        if not request.page_token.isascii() or not request.page_token.isdigit():
+            raise InvalidArgumentError("page_token", "is none that this server gave")
+        start = int(request.page_token[:9])
+    end = start + min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
+    return everything[start:end], str(end) if end < len(everything) else ""
+
+
+def _voice(voice: Voice) -> pb.Voice:
+    return pb.Voice(
+        id=voice.id,
+        display_name=voice.display_name,
+        language_codes=voice.language_codes,
+        attribution=voice.attribution,
+    )
+
+
+def _character(character: Character, voices: tuple[Voice, ...]) -> pb.Character:
     choice = choose_voice(character, [(voice.model, voice.id, voice.language_codes) for voice in voices])
     voice_id = choice.voice_id or next(iter(character.voice.values()), "")
     attribution = next((voice.attribution for voice in voices if voice.id == voice_id), "")

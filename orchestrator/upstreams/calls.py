@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
+from mesh.backends.pool import Lease
 from mesh.channels import from_rpc_error
 from mesh.errors import DeadlineExceededError, MeshError, UnavailableError
 
@@ -21,16 +22,20 @@ CLOSE_SECONDS = 1.0
 class BidiCall(Generic[RequestT, ResponseT]):
     """One call: an outbox that gRPC empties, and responses with errors of the mesh."""
 
-    def __init__(self, method: Any, service: str, address: str, *, max_unsent: int = 1024) -> None:
+    def __init__(
+        self, method: Any, service: str, address: str, *, lease: Lease | None = None, max_unsent: int = 1024
+    ) -> None:
         """Begins the call.
 
         Args:
             method: the stub's method.
             service: short name of the service, for errors.
             address: where it is, for errors.
+            lease: counts the call for its backend; released when it is closed.
             max_unsent: messages that may wait to be sent before the service counts as too slow.
         """
         self.service = service
+        self.lease = lease
         self._address = address
         self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
         self._reading: asyncio.Future[Any] | None = None
@@ -90,6 +95,8 @@ class BidiCall(Generic[RequestT, ResponseT]):
 
     async def close(self) -> None:
         """Cancels the call and waits briefly until it is over. May be called twice."""
+        if self.lease is not None:
+            self.lease.release()
         self._call.cancel()
         # gRPC ends its reader of the outbox only if the call was not over before the cancel.
         while not self._outbox.empty():

@@ -26,6 +26,7 @@ class Voice:
     sample_rate: int
     """Hz at which it speaks without resampling; 0 if it does not say."""
     attribution: str = ""
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,14 @@ class SttStream(Protocol):
 
     def events(self) -> AsyncIterator[Event]:
         """What is heard, as events of the core, once. Raises MeshError when the stream breaks; it never just ends."""
+        ...
+
+    async def wait_until_answers(self) -> None:
+        """Returns when the server that has the stream answers; for one on which nothing comes."""
+        ...
+
+    async def wait_until_leaving(self) -> None:
+        """Returns when the server that has the stream is to end: another stream should take its place."""
         ...
 
     async def close(self) -> None:

@@ -122,4 +122,11 @@ class GrpcUpstreams:
 
 
 def _voice(voice: tts_pb2.Voice) -> Voice:
-    return Voice(voice.id, voice.model, tuple(voice.language_codes), voice.native_sample_rate_hertz, voice.attribution)
+    return Voice(
+        id=voice.id,
+        model=voice.model,
+        language_codes=tuple(voice.language_codes),
+        sample_rate=voice.native_sample_rate_hertz,
+        attribution=voice.attribution,
+        display_name=voice.display_name,
+    )

@@ -79,6 +79,18 @@ class GrpcSttStream:
                 yield event
         raise self._call.broken("ended the transcription")
 
+    async def wait_until_answers(self) -> None:
+        """Returns when the server that has the stream answers."""
+        if self._call.lease is not None:
+            await wait_until_serving(self._call.lease.backend.link.channel, HEALTH_NAMES["stt"])
+
+    async def wait_until_leaving(self) -> None:
+        """Returns when the server that has the stream drains, or is no backend any more."""
+        if self._call.lease is None:
+            await asyncio.Event().wait()
+        else:
+            await self._call.lease.backend.leaving.wait()
+
     async def close(self) -> None:
         """Frees the slot."""
         await self._call.close()

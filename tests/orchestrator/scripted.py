@@ -214,7 +214,7 @@ class ScriptedMesh:
             stt_language_codes=self.stt_languages,
             llm=LlmModel("scripted", self.context_tokens, self.tools),
             voices=(
-                Voice("heart", "hibari", ("en-US",), RATE),
+                Voice("heart", "hibari", ("en-US",), RATE, display_name="Heart"),
                 Voice("heart-low", "hibari", ("en-US",), RATE),
                 Voice("claire", "kyutai", ("fr",), RATE),
             ),

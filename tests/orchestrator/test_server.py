@@ -199,6 +199,23 @@ async def test_characters_are_listed_page_by_page(unix_address: str) -> None:
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_voices_are_listed_page_by_page_the_default_first(unix_address: str) -> None:
+    async with serving(unix_address) as (_, stub):
+        first = await stub.ListVoices(pb.ListVoicesRequest(page_size=2))
+        rest = await stub.ListVoices(pb.ListVoicesRequest(page_size=2, page_token=first.next_page_token))
+        assert [voice.id for voice in [*first.voices, *rest.voices]] == ["heart", "heart-low", "claire"]
+        assert rest.next_page_token == ""
+        assert first.voices[0].display_name == "Heart"
+        assert list(rest.voices[0].language_codes) == ["fr"]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListVoices(pb.ListVoicesRequest(page_token="x"))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    async with serving(f"{unix_address}2", ScriptedMesh(down={Service.TTS})) as (_, stub):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListVoices(pb.ListVoicesRequest())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_characters_are_listed_while_the_services_are_away(unix_address: str) -> None:
     async with serving(unix_address, ScriptedMesh(down=set(Service))) as (_, stub):
         assert len((await stub.ListCharacters(pb.ListCharactersRequest())).characters) >= 8
