@@ -12,6 +12,7 @@ from mesh.batching.guard import StepGuard
 from mesh.batching.slots import Lease, SlotTable
 from mesh.batching.thread import EngineThread, Program
 from mesh.errors import MeshError, UnavailableError
+from mesh.steps import StepReport
 
 
 class Addressed(Protocol):
@@ -86,6 +87,10 @@ class Batch(Generic[RowT, OutputT]):
     def used(self) -> int:
         """Streams that hold a row."""
         return self._table.used
+
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report`, on the program's thread, how long each step took."""
+        self._thread.report_steps(report)
 
     async def start(self) -> None:
         """Loads the program on its thread, once.

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from mesh.batching.guard import StepGuard
 from mesh.errors import MeshError, UnavailableError
+from mesh.steps import StepReport
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class EngineThread(Generic[EventT]):
         self._guard = guard
         self._floor = floor
         self._started = -floor
+        self._report: StepReport | None = None
         self._commands: deque[Callable[[], None]] = deque()
         self._answers: set[Future[Any]] = set()
         self._changed = threading.Condition()
@@ -95,6 +97,10 @@ class EngineThread(Generic[EventT]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.failed: UnavailableError | None = None
         """Why the thread has ended, if it failed."""
+
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report`, on the thread, how long each step took."""
+        self._report = report
 
     async def start(self) -> None:
         """Starts the thread and returns when the program is loaded.
@@ -177,7 +183,10 @@ class EngineThread(Generic[EventT]):
     def _step(self) -> None:
         self._started = time.monotonic()
         events = self._program.step()
-        self._guard.record(time.monotonic() - self._started)
+        took = time.monotonic() - self._started
+        self._guard.record(took)
+        if self._report is not None:
+            self._report(took)
         if events:
             self._tell(self._deliver, events)
 

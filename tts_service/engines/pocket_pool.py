@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesh.errors import FailedPreconditionError, MeshError, UnavailableError
+from mesh.steps import StepReport
 from tts_service.engines.pocket_wire import HEADER, Kind
 
 log = logging.getLogger(__name__)
@@ -51,9 +53,10 @@ class Job:
 class PocketPool:
     """Some processes with a model each; clauses are spoken in the order of their coming."""
 
-    def __init__(self, spec: ModelSpec, size: int) -> None:
-        """`size` is how many clauses are spoken at once."""
+    def __init__(self, spec: ModelSpec, size: int, report: StepReport | None = None) -> None:
+        """`size` is how many clauses are spoken at once; `report` is told how long each piece of audio took."""
         self._spec = spec
+        self._report = report
         self._size = size
         self._workers: set[_Worker] = set()
         self._idle: deque[_Worker] = deque()
@@ -145,7 +148,7 @@ class PocketPool:
     def _assign(self) -> None:
         while self._idle and self._waiting:
             job, worker = self._waiting.popleft(), self._idle.popleft()
-            job.worker, worker.job = worker, job
+            job.worker, worker.job, worker.since = worker, job, time.perf_counter()
             worker.say(job.request)
 
     async def _attend(self, worker: _Worker) -> None:
@@ -188,6 +191,9 @@ class PocketPool:
         if job is None:
             return False
         if kind is Kind.AUDIO:
+            since, worker.since = worker.since, time.perf_counter()
+            if self._report is not None:
+                self._report(worker.since - since)
             if not job.ended:
                 job.chunks.put_nowait(np.frombuffer(payload, "<f4").astype(np.float32, copy=False))
             return False
@@ -205,6 +211,8 @@ class _Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.job: Job | None = None
+        self.since = 0.0
+        """When it began the job, or last sent audio of it."""
 
     async def load(self, spec: ModelSpec) -> dict[str, Any]:
         """Returns what the process says of the model it has loaded."""

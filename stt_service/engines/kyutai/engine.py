@@ -9,6 +9,7 @@ from pathlib import Path
 from mesh.batching import Batch
 from mesh.errors import InvalidArgumentError, NotFoundError
 from mesh.kyutai import Hub, fetch_checkpoint, prepare
+from mesh.steps import StepReport
 from stt_service.engine import Capabilities, StreamConfig
 from stt_service.engines.kyutai.loading import Loaded, languages_of, load
 from stt_service.engines.kyutai.program import ListeningProgram, Output
@@ -69,6 +70,10 @@ class KyutaiEngine:
     def used_slots(self) -> int:
         """Streams open now."""
         return self._batch.used
+
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report` how long each step of the batch took."""
+        self._batch.report_steps(report)
 
     async def start(self) -> None:
         """Fetches, loads and warms the model on its thread.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mesh.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from mesh.steps import StepReport
 from mesh.weights import WeightStore
 from stt_service.engine import Capabilities, StreamConfig
 from stt_service.engines.whisper.decoder import RATE, Decoder
@@ -57,6 +58,7 @@ class WhisperEngine:
         self._settings = settings
         self._store = store
         self._models: Models | None = None
+        self._report: StepReport | None = None
         self._sessions: set[WhisperSession] = set()
         embedded = settings.model in ("", DEFAULT_MODEL)
         self._folder = None if embedded else Path(settings.model).expanduser()
@@ -81,6 +83,10 @@ class WhisperEngine:
     def used_slots(self) -> int:
         """Streams open now."""
         return len(self._sessions)
+
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report` how long each decode took."""
+        self._report = report
 
     async def start(self) -> None:
         """Fetches, loads and warms the models, in a thread.
@@ -145,7 +151,11 @@ class WhisperEngine:
             threads = self._settings.threads
             decoder = Decoder(folder, workers=threads, compute_type=self._settings.compute_type)
             models = Models(
-                decoder, VadModel(vad), SmartTurn(turn), Workers(threads, "whisper"), Workers(2, "listening")
+                decoder,
+                VadModel(vad),
+                SmartTurn(turn),
+                Workers(threads, "whisper", self._report),
+                Workers(2, "listening"),
             )
         _warm(models)
         return models

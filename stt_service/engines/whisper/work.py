@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from mesh.steps import StepReport
 
 T = TypeVar("T")
 _Item = tuple[Future[Any], Callable[[], Any], bool]
@@ -15,9 +18,10 @@ _Item = tuple[Future[Any], Callable[[], Any], bool]
 class Workers:
     """A few threads in front of one queue. With more than one thread, one is always left to what is queued."""
 
-    def __init__(self, count: int, name: str) -> None:
-        """Starts `count` threads called `name`."""
+    def __init__(self, count: int, name: str, report: StepReport | None = None) -> None:
+        """Starts `count` threads called `name`; `report` is told how long each call took."""
         self.count = count
+        self._report = report
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._taken = 0
@@ -72,7 +76,10 @@ class Workers:
             try:
                 if not future.set_running_or_notify_cancel():
                     continue
+                began = time.perf_counter()
                 result = call()
+                if self._report is not None:
+                    self._report(time.perf_counter() - began)
             except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the future
                 future.set_exception(error)
             else:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mesh.batching import Batch
 from mesh.kyutai import Hub, fetch_checkpoint, prepare
+from mesh.steps import StepReport
 from tts_service.checks import choose_voice
 from tts_service.engine import Capabilities, UtteranceConfig, Voice
 from tts_service.engines.kyutai.loading import Loaded, Wanted, load
@@ -76,6 +77,10 @@ class KyutaiEngine:
     def used_slots(self) -> int:
         """Utterances open now."""
         return self._batch.used
+
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report` how long each step of the batch took."""
+        self._batch.report_steps(report)
 
     async def start(self) -> None:
         """Fetches, loads and warms the model on its thread.
