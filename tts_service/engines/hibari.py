@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 
 from mesh.audio import Framer
 from mesh.errors import NotFoundError, ResourceExhaustedError, UnavailableError
+from mesh.steps import StepReport
 from mesh.weights import WeightStore
 from tts_service.checks import choose_voice
-from tts_service.clauses import ClauseSplitter
+from tts_service.clause_queue import ClauseQueue
 from tts_service.engine import FRAME_SECONDS, Audio, Capabilities, Event, TextSpoken, UtteranceConfig, Voice
 from tts_service.engines.hibari_voices import TIMBRES, Timbre
 from tts_service.settings import TtsSettings
@@ -72,6 +74,7 @@ class HibariEngine:
         self._store = store
         self._executor: ThreadPoolExecutor | None = None
         self._model: HibariModel | None = None
+        self._report: StepReport | None = None
         self._sessions: set[HibariSession] = set()
 
     @property
@@ -88,6 +91,10 @@ class HibariEngine:
     def used_slots(self) -> int:
         """Utterances open now."""
         return len(self._sessions)
+
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report` how long each clause took."""
+        self._report = report
 
     async def start(self) -> None:
         """Checks the weights, loads and warms the model.
@@ -107,7 +114,7 @@ class HibariEngine:
             raise UnavailableError("the Hibari engine is not started")
         if len(self._sessions) >= self._capabilities.slots:
             raise ResourceExhaustedError(f"all {self._capabilities.slots} utterances of text to speech are taken")
-        session = HibariSession(self._model, self._executor, TIMBRES[voice.id][1], config, self._sessions)
+        session = HibariSession(self._model, self._executor, TIMBRES[voice.id][1], config, self._sessions, self._report)
         self._sessions.add(session)
         return session
 
@@ -130,72 +137,59 @@ class HibariSession:
         timbre: Timbre,
         config: UtteranceConfig,
         open_sessions: set[HibariSession],
+        report: StepReport | None = None,
     ) -> None:
         """Made by `HibariEngine.open`; leaves `open_sessions` when it is closed."""
         self._model, self._executor, self._timbre = model, executor, timbre
         self._rate = min(max(config.speaking_rate, SPEAKING_RATE[0]), SPEAKING_RATE[1])
         self._rng = np.random.default_rng(config.seed)
         self._open_sessions = open_sessions
-        self._splitter = ClauseSplitter()
-        self._clauses: deque[str] = deque()
-        self._changed = asyncio.Event()
-        self._finished = self._closed = False
+        self._report = report
+        self._clauses = ClauseQueue()
         self._timeline = _Timeline()
         self._pause = 0.0
 
     async def push(self, text: str) -> None:
         """Takes the next text."""
-        self._take(self._splitter.push(text))
+        self._clauses.push(text)
 
     async def flush(self) -> None:
         """Speaks what was pushed so far."""
-        self._take(self._splitter.flush())
+        self._clauses.flush()
 
     async def finish(self) -> None:
         """Speaks the rest and then ends the iteration."""
-        self._finished = True
-        self._take(self._splitter.flush())
+        self._clauses.finish()
 
     async def events(self) -> AsyncIterator[Event]:
         """Yields words and frames; a clause is made only when all audio before it has been taken."""
-        while (clause := await self._next_clause()) is not None:
+        while (clause := await self._clauses.next()) is not None:
             for event in await self._speak(clause):
-                if self._closed:
+                if self._clauses.closed:
                     return
                 yield event
-        if not self._closed:
+        if not self._clauses.closed:
             for event in self._timeline.end():
                 yield event
 
     async def close(self) -> None:
         """Stops and frees the slot; a clause that is being made is dropped."""
-        self._closed = True
+        self._clauses.close()
         self._open_sessions.discard(self)
-        self._clauses.clear()
-        self._changed.set()
-
-    def _take(self, clauses: list[str]) -> None:
-        self._clauses += clauses
-        self._changed.set()
-
-    async def _next_clause(self) -> str | None:
-        while not self._closed:
-            if self._clauses:
-                return self._clauses.popleft()
-            if self._finished:
-                return None
-            self._changed.clear()
-            await self._changed.wait()
-        return None
 
     async def _speak(self, clause: str) -> list[Event]:
-        speech: Speech = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._model.speak, clause, self._timbre, self._rate, self._rng
-        )
+        speech = await asyncio.get_running_loop().run_in_executor(self._executor, self._make, clause)
         before = self._pause if len(speech.samples) else 0.0
         if len(speech.samples):
             self._pause = _pause_after(clause) / self._rate
         return self._timeline.add(speech, before)
+
+    def _make(self, clause: str) -> Speech:
+        began = time.perf_counter()
+        speech = self._model.speak(clause, self._timbre, self._rate, self._rng)
+        if self._report is not None:
+            self._report(time.perf_counter() - began)
+        return speech
 
 
 class _Timeline:

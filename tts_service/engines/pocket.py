@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mesh.audio import Framer
 from mesh.errors import FailedPreconditionError, MeshError, NotFoundError, ResourceExhaustedError, UnavailableError
 from mesh.kyutai import Hub
+from mesh.steps import StepReport
 from tts_service.checks import choose_voice
-from tts_service.clauses import ClauseSplitter
+from tts_service.clause_queue import ClauseQueue
 from tts_service.engine import FRAME_SECONDS, Audio, Capabilities, Event, UtteranceConfig, Voice
 from tts_service.engines.pocket_pool import Job, ModelSpec, PocketPool, explain
 from tts_service.engines.pocket_voices import LANGUAGES, PocketVoice, folder_voices, included_voices, with_default
@@ -98,6 +99,7 @@ class PocketEngine:
         self._hub = hub or Hub()
         self._spec = ModelSpec(model, folder, default.source)
         self._pool: PocketPool | None = None
+        self._report: StepReport | None = None
         self._sessions: set[PocketSession] = set()
 
     @property
@@ -115,6 +117,10 @@ class PocketEngine:
         """Utterances open now."""
         return len(self._sessions)
 
+    def report_steps(self, report: StepReport) -> None:
+        """Tells `report` how long each piece of audio took."""
+        self._report = report
+
     async def start(self) -> None:
         """Starts the processes; each loads the model, which the hub's cache must have or get.
 
@@ -130,7 +136,7 @@ class PocketEngine:
                 await asyncio.to_thread(self._hub.check_token)
             except ModuleNotFoundError as error:
                 raise FailedPreconditionError(explain(str(error)), reason="NOT_INSTALLED") from error
-        pool = PocketPool(self._spec, self._pool_size)
+        pool = PocketPool(self._spec, self._pool_size, self._report)
         try:
             ready = await pool.start()
             self._check(ready["sample_rate"], ready["can_clone"])
@@ -175,10 +181,7 @@ class PocketSession:
         """Made by `PocketEngine.open`; leaves `open_sessions` when it is closed."""
         self._pool, self._voice, self._seed = pool, voice, seed
         self._open_sessions = open_sessions
-        self._splitter = ClauseSplitter()
-        self._clauses: deque[str] = deque()
-        self._changed = asyncio.Event()
-        self._finished = self._closed = False
+        self._clauses = ClauseQueue()
         self._job: Job | None = None
         self._clause_number = 0
         self._framer = Framer(FRAME)
@@ -187,50 +190,33 @@ class PocketSession:
 
     async def push(self, text: str) -> None:
         """Takes the next text."""
-        self._take(self._splitter.push(text))
+        self._clauses.push(text)
 
     async def flush(self) -> None:
         """Speaks what was pushed so far."""
-        self._take(self._splitter.flush())
+        self._clauses.flush()
 
     async def finish(self) -> None:
         """Speaks the rest and then ends the iteration."""
-        self._finished = True
-        self._take(self._splitter.flush())
+        self._clauses.finish()
 
     async def events(self) -> AsyncIterator[Event]:
         """Yields words and frames; a clause is spoken only when all audio before it has been taken."""
-        while (clause := await self._next_clause()) is not None:
+        while (clause := await self._clauses.next()) is not None:
             async for event in self._speak(clause):
-                if self._closed:
+                if self._clauses.closed:
                     return
                 yield event
         rest = self._framer.flush()
-        if len(rest) and not self._closed:
+        if len(rest) and not self._clauses.closed:
             yield Audio(rest)
 
     async def close(self) -> None:
         """Stops and frees the slot; a clause that is being spoken is dropped."""
-        self._closed = True
+        self._clauses.close()
         self._open_sessions.discard(self)
-        self._clauses.clear()
-        self._changed.set()
         if self._job is not None:
             self._pool.abandon(self._job)
-
-    def _take(self, clauses: list[str]) -> None:
-        self._clauses += clauses
-        self._changed.set()
-
-    async def _next_clause(self) -> str | None:
-        while not self._closed:
-            if self._clauses:
-                return self._clauses.popleft()
-            if self._finished:
-                return None
-            self._changed.clear()
-            await self._changed.wait()
-        return None
 
     async def _speak(self, clause: str) -> AsyncIterator[Event]:
         if not can_be_said(clause):
