@@ -11,6 +11,7 @@ from mesh.errors import FailedPreconditionError, NotFoundError, UnavailableError
 
 log = logging.getLogger(__name__)
 
+_LIST_SECONDS = 10.0
 _WRITE_ROLES = frozenset({"write", "admin"})
 
 
@@ -90,10 +91,10 @@ class Hub:
 
         self.check_token()
         try:
-            return list((self._list or huggingface_hub.HfApi().list_repo_files)(repo))
+            return list((self._list or _list_files)(repo))
         except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
             raise NotFoundError("--voices", f"no repository {repo!r} on the hub, nor a folder of that name") from error
-        except (OSError, errors.OfflineModeIsEnabled) as error:
+        except _offline_errors(errors) as error:
             try:
                 folder = Path((self._snapshot or huggingface_hub.snapshot_download)(repo, local_files_only=True))
             except (errors.LocalEntryNotFoundError, OSError):
@@ -132,6 +133,14 @@ class Hub:
                 reason="TOKEN_CAN_WRITE",
             )
         self._checked = True
+
+
+def _list_files(repo: str) -> list[str]:
+    import huggingface_hub
+
+    # Its own list of files tries again for half a minute when the hub cannot be reached.
+    found = huggingface_hub.HfApi().model_info(repo, timeout=_LIST_SECONDS)
+    return [file.rfilename for file in found.siblings or ()]
 
 
 def _offline_errors(errors: Any) -> tuple[type[Exception], ...]:
