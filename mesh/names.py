@@ -11,3 +11,10 @@ HEALTH_NAMES: dict[str, str] = {
 """Short name to the full gRPC name that its health is kept under."""
 PORTS: dict[str, int] = {"orchestrator": 50050, "stt": 50051, "tts": 50052, "llm": 50053, "ui": 7860}
 """Short name to its usual port; `ui` is the page, which speaks HTTP."""
+CLIENT_KEY = "x-unmute-client"
+"""Metadata of a call that somebody else is behind: who, as far as the server that forwards them can tell."""
+
+
+def split_names(names: str) -> list[str]:
+    """Returns names that were separated by commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]

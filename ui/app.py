@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,18 +11,17 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from mesh.errors import MeshError, NotFoundError
+from mesh.web.clients import client_of
 from mesh.web.origin import same_origin
-from mesh.web.sockets import AGAIN, POLICY, StarletteSocket
+from mesh.web.sockets import POLICY, StarletteSocket
 from ui import page
-from ui.bridge import Bridge, describe, problem
+from ui.admission import Admission
+from ui.bridge import Bridge, describe
 from ui.gate import Gate
 from ui.limits import Limits
 from ui.orchestrator import Orchestrator
 from ui.settings import UiSettings
 from ui.tokens import Tokens
-from ui.wire import dump
-
-_log = logging.getLogger(__name__)
 
 
 class _Panel(StaticFiles):
@@ -49,7 +47,7 @@ def create_app(settings: UiSettings) -> FastAPI:
 
     app = FastAPI(title="Unmute", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.tokens = Tokens()
-    app.state.sessions = 0
+    app.state.admission = Admission(settings.max_sessions)
     _add_api(app)
     _add_conversation(app, settings)
     app.mount("/panel", _Panel(directory=page.PANEL), name="panel")
@@ -76,10 +74,11 @@ def _add_api(app: FastAPI) -> None:
 
     @app.get("/api/characters")
     async def characters() -> Response:
-        try:
-            return JSONResponse(await app.state.orchestrator.shown_characters(), headers={"Cache-Control": "no-store"})
-        except MeshError as error:
-            return JSONResponse(describe(error), 503)
+        return await _listed(app.state.orchestrator.shown_characters())
+
+    @app.get("/api/voices")
+    async def voices() -> Response:
+        return await _listed(app.state.orchestrator.shown_voices())
 
     @app.get("/api/characters/{character_id}/sample.wav")
     async def sample(character_id: str) -> Response:
@@ -91,6 +90,13 @@ def _add_api(app: FastAPI) -> None:
             return JSONResponse(describe(error), 503)
 
 
+async def _listed(found: Awaitable[list[dict[str, Any]]]) -> Response:
+    try:
+        return JSONResponse(await found, headers={"Cache-Control": "no-store"})
+    except MeshError as error:
+        return JSONResponse(describe(error), 503)
+
+
 def _add_conversation(app: FastAPI, settings: UiSettings) -> None:
     @app.websocket("/converse")
     async def converse(websocket: WebSocket) -> None:
@@ -100,14 +106,13 @@ def _add_conversation(app: FastAPI, settings: UiSettings) -> None:
             return
         await websocket.accept()
         socket = StarletteSocket(websocket)
-        if app.state.sessions >= settings.max_sessions:
-            reason = problem("full", "Everyone is talking already. Please try again soon.", retry=True, delay=5.0)
-            await socket.send(dump("problem", reason))
-            await socket.close(AGAIN, "full")
-            return
-        app.state.sessions += 1
         orchestrator: Orchestrator = app.state.orchestrator
-        try:
-            await Bridge(socket, orchestrator.stub, app.state.tokens, Limits(), orchestrator.address).run()
-        finally:
-            app.state.sessions -= 1
+        await Bridge(
+            socket,
+            orchestrator.stub,
+            app.state.tokens,
+            Limits(),
+            app.state.admission,
+            client=client_of(websocket.client.host if websocket.client else None),
+            address=orchestrator.address,
+        ).run()

@@ -10,15 +10,16 @@ import grpc
 
 from mesh.channels import from_rpc_error
 from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
+from mesh.web.clients import client_metadata
 from mesh.web.sockets import AGAIN, NORMAL, POLICY, Socket
 from ui import opus, wire
+from ui.admission import Admission
 from ui.limits import LimitError, Limits
 from ui.microphone import Microphone
 from ui.tokens import Tokens
 from ui.tracks import Message, Tracks
 from unmute.conversation.v1 import conversation_pb2 as pb
 
-HELLO_SECONDS = 10.0
 START_SECONDS = 15.0
 SEND_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -36,7 +37,17 @@ class _CallEndedError(Exception):
 class Bridge:
     """Carries one conversation from hello to goodbye."""
 
-    def __init__(self, socket: Socket, stub: Any, tokens: Tokens, limits: Limits, address: str = "") -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        stub: Any,
+        tokens: Tokens,
+        limits: Limits,
+        admission: Admission,
+        *,
+        client: str = "",
+        address: str = "",
+    ) -> None:
         """Prepares it.
 
         Args:
@@ -44,12 +55,16 @@ class Bridge:
             stub: of the orchestrator's ConversationService.
             tokens: who may begin.
             limits: of this conversation.
+            admission: where there may be no place.
+            client: whom the page belongs to, of `client_of`.
             address: of the orchestrator, for messages.
         """
         self._socket = socket
         self._stub = stub
         self._tokens = tokens
         self._limits = limits
+        self._admission = admission
+        self._client = client
         self._address = address
         self._outbox: asyncio.Queue[pb.ConverseRequest] = asyncio.Queue(MAX_UNSENT)
 
@@ -67,7 +82,8 @@ class Bridge:
             await self._refuse(describe(error), AGAIN)
 
     async def _converse(self) -> None:
-        first = await asyncio.wait_for(self._socket.receive(), HELLO_SECONDS)
+        async with self._admission.doorstep(self._client):
+            first = await self._socket.receive()
         if first is None:
             return
         if not isinstance(first, str):
@@ -77,12 +93,16 @@ class Bridge:
         if not self._tokens.redeem(hello.token):
             await self._refuse(problem("token", "This page is out of date. Please reload it.", retry=True), POLICY)
             return
+        with self._admission.place():
+            await self._carry(hello)
+
+    async def _carry(self, hello: wire.Hello) -> None:
         use_opus = "opus" in hello.codecs and opus.available()
         microphone, tracks = Microphone(self._limits, opus=use_opus), Tracks(opus=use_opus)
         config = wire.full_session(wire.read_session(hello.session), microphone.rate)
         await self._send(wire.dump("ready", {"codec": "opus" if use_opus else "pcm"}))
         self._outbox.put_nowait(pb.ConverseRequest(session_update=pb.SessionUpdate(session=config)))
-        call = self._stub.Converse()
+        call = self._stub.Converse(metadata=client_metadata(self._client))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_page(microphone))

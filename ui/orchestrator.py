@@ -40,6 +40,14 @@ class Orchestrator(web.Orchestrator):
         """
         return [_character(character) for character in await self.characters()]
 
+    async def shown_voices(self) -> list[dict[str, Any]]:
+        """Returns all voices, as the page shows them.
+
+        Raises:
+            MeshError: the orchestrator does not answer, or its text to speech is away.
+        """
+        return [_voice(voice) for voice in await self.voices()]
+
     async def sample(self, character_id: str) -> bytes:
         """Returns a WAV file in which a character introduces itself; it is made once and kept.
 
@@ -112,6 +120,15 @@ def _character(character: pb.Character) -> dict[str, Any]:
         "languageCode": character.instructions.language_code,
         "instructions": character.instructions.text,
         "attribution": character.attribution,
+    }
+
+
+def _voice(voice: pb.Voice) -> dict[str, Any]:
+    return {
+        "id": voice.id,
+        "name": voice.display_name or voice.id,
+        "languageCodes": [*voice.language_codes],
+        "attribution": voice.attribution,
     }
 
 

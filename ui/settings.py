@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from mesh.settings import AddressSettings, LogLevel, shared_token
+from mesh.secrets import shared_token
+from mesh.settings import AddressSettings, LogLevel
 
 
 class UiSettings(AddressSettings):

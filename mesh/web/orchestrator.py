@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -51,16 +52,28 @@ class Orchestrator:
         Raises:
             MeshError: the orchestrator does not answer.
         """
-        found: list[pb.Character] = []
+        return [
+            one async for answer in self._pages("ListCharacters", pb.ListCharactersRequest) for one in answer.characters
+        ]
+
+    async def voices(self) -> list[pb.Voice]:
+        """Returns all voices that the mesh has now.
+
+        Raises:
+            MeshError: the orchestrator does not answer, or its text to speech is away.
+        """
+        return [one async for answer in self._pages("ListVoices", pb.ListVoicesRequest) for one in answer.voices]
+
+    async def _pages(self, method: str, request: Any) -> AsyncIterator[Any]:
+        """The answers of a list, page after page."""
         token = ""
         try:
             while True:
-                request = pb.ListCharactersRequest(page_token=token)
-                answer = await self.stub.ListCharacters(request, timeout=LIST_SECONDS)
-                found += answer.characters
+                answer = await getattr(self.stub, method)(request(page_token=token), timeout=LIST_SECONDS)
+                yield answer
                 token = answer.next_page_token
                 if not token:
-                    return found
+                    return
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "orchestrator", self.address) from None
 

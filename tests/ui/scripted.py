@@ -30,6 +30,14 @@ CHARACTERS = (
     ("camille", "Camille, la voisine du dessus", "", "fr"),
 )
 
+VOICES = (
+    ("heart", "Heart", ("en-US",), ""),
+    ("heart-low", "Heart, low", ("en-US",), ""),
+    ("heart-bright", "Heart, bright", ("en-US",), ""),
+    ("heart-quick", "Heart, quick", ("en-US",), ""),
+    ("estelle", "", ("fr",), "Recorded by Estelle, CC BY 4.0"),
+)
+
 
 def tone(seconds: float, hertz: float = 220.0, level: float = 0.3) -> bytes:
     """A sound that an analyser cannot miss: PCM_S16LE at RATE."""
@@ -170,6 +178,14 @@ class Orchestrator(conversation_pb2_grpc.ConversationServiceServicer):
                 instructions=pb.Instructions(text=f"You are {name}.", language_code=language),
             )
         return answer
+
+    async def ListVoices(self, request: Any, context: Any) -> pb.ListVoicesResponse:  # noqa: N802
+        """One on each page."""
+        at = int(request.page_token or 0)
+        voice_id, name, languages, attribution = VOICES[at]
+        voice = pb.Voice(id=voice_id, display_name=name, language_codes=languages, attribution=attribution)
+        following = str(at + 1) if at + 1 < len(VOICES) else ""
+        return pb.ListVoicesResponse(voices=[voice], next_page_token=following)
 
     async def Converse(  # type: ignore[override]  # noqa: N802 - the stubs know generators only
         self, requests: AsyncIterator[pb.ConverseRequest], context: Any

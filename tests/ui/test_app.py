@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 import soundfile
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mesh.settings import UsageError, load_settings
 from mesh.web.origin import same_origin
 from tests.ui.browser import serving
 from tests.ui.scripted import RATE, Stage, orchestrating, tone
+from ui.admission import MAX_SILENT
 from ui.settings import UiSettings
 
 
@@ -40,11 +43,14 @@ async def site(unix_address: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_characters_and_health_come_from_the_orchestrator(site: httpx.AsyncClient) -> None:
+async def test_characters_voices_and_health_come_from_the_orchestrator(site: httpx.AsyncClient) -> None:
     characters = (await site.get("api/characters")).json()
     assert characters[0]["name"] == "Robin"
     assert characters[0]["about"] == "the assistant"
     assert characters[3]["voiceId"] == "heart-quick"
+    voices = (await site.get("api/voices")).json()
+    assert [voice["name"] for voice in voices[-2:]] == ["Heart, quick", "estelle"]
+    assert voices[-1]["attribution"] == "Recorded by Estelle, CC BY 4.0"
     health = (await site.get("api/health")).json()
     assert health["ready"]
     assert set(health["services"]) == {"orchestrator", "stt", "tts", "llm"}
@@ -115,11 +121,37 @@ async def test_a_message_that_is_too_large_ends_the_conversation(site: httpx.Asy
         assert closed.value.rcvd.code == 1009
 
 
+async def greet(client: httpx.AsyncClient, socket: ClientConnection) -> str:
+    """Says hello; returns the first answer."""
+    token = (await client.post("api/token")).json()["token"]
+    await socket.send(json.dumps({"hello": {"token": token}}))
+    return str(await asyncio.wait_for(socket.recv(), 10))
+
+
 async def test_no_more_conversations_than_the_page_holds(unix_address: str) -> None:
-    async with orchestrating(unix_address, introduce), serving(unix_address, max_sessions=1) as url:
+    async with (
+        orchestrating(unix_address, introduce),
+        serving(unix_address, max_sessions=1) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
         address = url.replace("http", "ws") + "converse"
-        async with connect(address), connect(address) as second:
-            assert '"full"' in str(await asyncio.wait_for(second.recv(), 10))
+        async with connect(address) as first, connect(address) as second:
+            assert '"ready"' in await greet(client, first)
+            assert '"full"' in await greet(client, second)
+
+
+async def test_connections_that_say_nothing_lock_nobody_out(unix_address: str) -> None:
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(orchestrating(unix_address, introduce))
+        url = await held.enter_async_context(serving(unix_address, max_sessions=1))
+        client = await held.enter_async_context(httpx.AsyncClient(base_url=url))
+        address = url.replace("http", "ws") + "converse"
+        silent = [await held.enter_async_context(connect(address)) for _ in range(MAX_SILENT + 4)]
+        visitor = await held.enter_async_context(connect(address))
+        assert '"ready"' in await greet(client, visitor)
+        # Those that waited longest had to go, long before their time was over.
+        for socket in silent[:4]:
+            assert '"timeout"' in str(await asyncio.wait_for(socket.recv(), 10))
 
 
 @pytest.mark.parametrize(

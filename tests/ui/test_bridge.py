@@ -11,9 +11,11 @@ import grpc
 import pytest
 
 from mesh.errors import ResourceExhaustedError, UnavailableError
+from mesh.names import CLIENT_KEY
 from mesh.status import to_proto, to_trailers
 from tests.ui.scripted import FakePage, Stage, orchestrating, tone
 from ui import wire
+from ui.admission import RETRY_SECONDS, Admission
 from ui.bridge import Bridge
 from ui.limits import Limits
 from ui.orchestrator import Orchestrator
@@ -28,7 +30,16 @@ class Scene:
         self.page = FakePage()
         self.tokens = Tokens()
         self.orchestrator = Orchestrator(address)
-        self.bridge = Bridge(self.page, self.orchestrator.stub, self.tokens, Limits(), address)
+        self.admission = Admission(max_sessions=1)
+        self.bridge = Bridge(
+            self.page,
+            self.orchestrator.stub,
+            self.tokens,
+            Limits(),
+            self.admission,
+            client="192.0.2.7",
+            address=address,
+        )
 
     def hello(self, **fields: Any) -> None:
         self.page.put({"hello": {"token": self.tokens.issue(), **fields}})
@@ -102,11 +113,32 @@ async def test_audio_text_and_progress_go_both_ways(unix_address: str) -> None:
         await asyncio.wait_for(done.wait(), 10)
 
 
+async def test_the_orchestrator_is_told_whom_a_call_is_for(unix_address: str) -> None:
+    told: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+
+    async def play(stage: Stage) -> None:
+        told.set_result(dict(stage.context.invocation_metadata()))
+        await forever(stage)
+
+    async with conversing(unix_address, play) as scene:
+        scene.hello()
+        assert (await asyncio.wait_for(told, 10))[CLIENT_KEY] == "192.0.2.7"
+
+
 async def test_opus_is_agreed_on_where_the_page_can(unix_address: str) -> None:
     async with conversing(unix_address, forever) as scene:
         scene.hello(codecs=["opus", "other"])
         assert await scene.until("ready") == {"codec": "opus"}
         assert (await scene.until("sessionCreated"))["session"]["inputFormat"]["sampleRateHertz"] == 48000
+
+
+async def test_a_page_without_a_place_is_told_when_to_come_back(unix_address: str) -> None:
+    async with conversing(unix_address, forever) as scene:
+        with scene.admission.place():
+            scene.hello()
+            problem, code = await scene.closed()
+            assert problem is not None
+            assert (problem["code"], problem["delay"], code) == ("full", RETRY_SECONDS, 1013)
 
 
 async def test_a_token_is_needed_and_good_once(unix_address: str) -> None:
