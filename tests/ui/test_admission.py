@@ -27,10 +27,9 @@ async def test_the_oldest_that_says_nothing_makes_room_for_the_newest() -> None:
     for client in ("flood", "flood", "friend", "flood", "flood", "flood"):
         waiting.append(asyncio.create_task(wait(admission, client, spoke)))
         await asyncio.sleep(0)
-    first, second, friend, third, fourth, fifth = waiting
-    assert await asyncio.gather(*(first, second, third)) == ["sent away"] * 3
+    assert await asyncio.gather(*waiting[:2], waiting[3]) == ["sent away"] * 3
     spoke.set()
-    assert await asyncio.gather(*(friend, fourth, fifth)) == ["heard"] * 3
+    assert await asyncio.gather(waiting[2], *waiting[4:]) == ["heard"] * 3
     # Nothing is kept of those who have left.
     assert admission._silent == {}
 
