@@ -7,11 +7,11 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mesh.cli import Command
 from mesh.client.settings import ClientSettings
-from mesh.names import HEALTH_NAMES
+from mesh.names import HEALTH_NAMES, split_names
 from mesh.settings import Addresses
 
 if TYPE_CHECKING:
@@ -19,13 +19,27 @@ if TYPE_CHECKING:
 
 
 class HealthSettings(Addresses, ClientSettings):
-    """Shows which services are serving; ends with 1 unless all are."""
+    """Shows which services are serving; ends with 1 unless all that are asked are."""
 
+    only: str = Field(default="", description="Ask only these services, separated by commas.")
     timeout: float = Field(default=3.0, gt=0, le=4.5, description="Longest wait, in seconds, for all answers.")
+
+    @field_validator("only")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        unknown = [name for name in split_names(value) if name not in HEALTH_NAMES]
+        if unknown:
+            raise ValueError(f"no such service: {', '.join(unknown)} (there are {', '.join(HEALTH_NAMES)})")
+        return value
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Short names of what to ask."""
+        return tuple(split_names(self.only)) or tuple(HEALTH_NAMES)
 
 
 def run(settings: HealthSettings) -> int:
-    """Prints every service's state; returns 1 unless all are SERVING."""
+    """Prints the state of every service asked; returns 1 unless all are SERVING."""
     found = asyncio.run(check_all(settings))
     rows = [
         {
@@ -45,14 +59,14 @@ def run(settings: HealthSettings) -> int:
 
 
 async def check_all(settings: HealthSettings) -> dict[str, Health]:
-    """Returns the health of every service by its short name, all asked at once."""
+    """Returns the health of `settings.services` by short name, all asked at once."""
     from mesh.channels import check_health
 
     async def check(name: str) -> Health:
         async with settings.open_channel(getattr(settings, name)) as channel:
             return await check_health(channel, HEALTH_NAMES[name], settings.timeout)
 
-    return dict(zip(HEALTH_NAMES, await asyncio.gather(*map(check, HEALTH_NAMES)), strict=True))
+    return dict(zip(settings.services, await asyncio.gather(*map(check, settings.services)), strict=True))
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from mesh.cli import Command
 from mesh.errors import MeshError
-from mesh.names import HEALTH_NAMES, PORTS
+from mesh.names import HEALTH_NAMES, PORTS, split_names
 from mesh.settings import CommandSettings, LogLevel
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class UpSettings(CommandSettings):
     @classmethod
     def _known(cls, value: str) -> str:
         known = (*ORDER, PAGE)
-        unknown = [name for name in _split(value) if name not in known]
+        unknown = [name for name in split_names(value) if name not in known]
         if unknown:
             raise ValueError(f"no such service: {', '.join(unknown)} (there are {', '.join(known)})")
         return value
@@ -77,7 +77,7 @@ class UpSettings(CommandSettings):
     @property
     def services(self) -> tuple[str, ...]:
         """Short names of what to start."""
-        if wanted := _split(self.only):
+        if wanted := split_names(self.only):
             return tuple(name for name in (*ORDER, PAGE) if name in wanted)
         return (*ORDER, PAGE) if self.page and page_is_installed() else ORDER
 
@@ -205,10 +205,6 @@ def _check_free(name: str, host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             raise MeshError(f"port {host}:{port} of {name} is already in use") from error
         raise MeshError(f"{name} cannot listen on {host}:{port}: {error.strerror or error}") from error
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 command = Command(help="Start the whole mesh on this machine.", settings=UpSettings, run=run)
