@@ -9,9 +9,10 @@ from tts_service.settings import TtsSettings
 def run(settings: TtsSettings) -> int:
     """Serves text to speech until a signal; returns the exit code."""
     from mesh.service import run as run_service
-    from tts_service.server import create_service
+    from tts_service.engines import create_engine
+    from tts_service.server import TtsService
 
-    return run_service(lambda: create_service(settings), settings)
+    return run_service(lambda: TtsService(create_engine(settings), settings), settings)
 
 
 command = Command(help="Serve text to speech.", settings=TtsSettings, run=run)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from importlib.metadata import entry_points
 from typing import Any
 
 import grpc
 
 from mesh.audio import Encoder
 from mesh.durations import to_duration
-from mesh.errors import AbortedError, DeadlineExceededError, InvalidArgumentError, MeshError, NotFoundError
+from mesh.errors import AbortedError, DeadlineExceededError, InvalidArgumentError
 from tts_service.checks import speaks
 from tts_service.engine import Audio, Engine, Session, TextSpoken
 from tts_service.requests import UtteranceRequest, check_text, read_config, read_page
@@ -20,28 +19,10 @@ from tts_service.settings import TtsSettings
 from unmute.audio.v1 import audio_pb2
 from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
-ENGINES = "unmute.tts_engines"
 CLOSE_SECONDS = 5.0
 
 Write = Callable[..., Awaitable[None]]
 """Sends one event of a response, given by the name of its field."""
-
-
-def create_service(settings: TtsSettings) -> TtsService:
-    """Returns the service with the engine that `settings` names.
-
-    Raises:
-        NotFoundError: there is no such engine, or it has no such model.
-    """
-    found = {point.name: point for point in entry_points(group=ENGINES)}
-    if settings.engine not in found:
-        raise NotFoundError("--engine", f"no engine {settings.engine!r}; there are {', '.join(sorted(found))}")
-    try:
-        create = found[settings.engine].load()
-    except ModuleNotFoundError as error:
-        raise MeshError(f"the engine {settings.engine!r} needs the package {error.name!r}") from error
-    engine: Engine = create(settings)
-    return TtsService(engine, settings)
 
 
 class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
@@ -143,6 +124,8 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
                 for voice in voices[start : start + count]
             ],
             next_page_token=str(start + count) if start + count < len(voices) else "",
+            slot_count=capabilities.slots,
+            used_slot_count=self._engine.used_slots,
         )
 
     @asynccontextmanager

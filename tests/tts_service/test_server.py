@@ -16,7 +16,8 @@ from mesh.durations import to_seconds
 from mesh.errors import MeshError
 from mesh.interceptors import MeshInterceptor
 from tests.tts_service.scripted import RATE, WORD_SECONDS, ScriptedEngine
-from tts_service.server import TtsService, create_service
+from tts_service.engines import create_engine
+from tts_service.server import TtsService
 from tts_service.settings import TtsSettings
 from unmute.audio.v1.audio_pb2 import AUDIO_ENCODING_PCM_F32LE, AUDIO_ENCODING_PCM_S16LE, AudioFormat
 from unmute.tts.v1 import tts_pb2
@@ -312,7 +313,7 @@ async def test_drain_waits_for_the_utterances(stub: Any, service: TtsService) ->
 
 
 def test_an_unknown_engine_is_one_line() -> None:
-    with pytest.raises(MeshError, match="no engine 'nope'"):
-        create_service(TtsSettings(engine="nope"))
+    with pytest.raises(MeshError, match="--engine: there is no 'nope'; there is"):
+        create_engine(TtsSettings(engine="nope"))
     with pytest.raises(MeshError, match="has only 'hibari'"):
-        create_service(TtsSettings(model="nope"))
+        create_engine(TtsSettings(model="nope"))
