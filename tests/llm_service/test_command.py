@@ -8,7 +8,7 @@ from llm_service.command import command
 from llm_service.engines import create_engine
 from llm_service.engines.llama_cpp import LlamaCppEngine
 from llm_service.settings import LlmSettings
-from mesh.errors import FailedPreconditionError
+from mesh.errors import NotFoundError
 
 
 def test_the_default_engine_lists_its_model_before_it_is_loaded() -> None:
@@ -20,7 +20,7 @@ def test_the_default_engine_lists_its_model_before_it_is_loaded() -> None:
 
 
 def test_unknown_engine_is_named() -> None:
-    with pytest.raises(FailedPreconditionError, match="nonsense"):
+    with pytest.raises(NotFoundError, match="nonsense"):
         create_engine(LlmSettings(engine="nonsense"))
 
 
