@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from mesh.secrets import read_secret
 from mesh.settings import ServerSettings
 
 
@@ -31,8 +32,7 @@ def _read_text(value: object) -> object:
 
 
 def _openai_key() -> SecretStr | None:
-    key = os.environ.get("OPENAI_API_KEY")
-    return SecretStr(key) if key else None
+    return read_secret("OPENAI_API_KEY")
 
 
 def _openai_url() -> str:
@@ -104,7 +104,7 @@ class OpenAiSettings(CommonSettings):
     )
     api_key: SecretStr | None = Field(
         default_factory=_openai_key,
-        description="openai: key of the server; better in UNMUTE_LLM_API_KEY than in a flag. Unset: OPENAI_API_KEY.",
+        description="openai: key of the server. Unset: OPENAI_API_KEY, or its _FILE.",
     )
     connect_seconds: float = Field(5.0, gt=0, description="openai: longest time to connect.")
     first_token_seconds: float = Field(

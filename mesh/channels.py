@@ -21,7 +21,10 @@ from mesh.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from mesh.exposure import warn_of_plain_token
+from mesh.secrets import split_tokens
 from mesh.status import DOMAIN, read_details
+from mesh.tls import ClientTls, client_tls, explain
 
 FLOW_OPTIONS: tuple[tuple[str, int], ...] = (
     # Small windows: a reader that stops is felt after about a second of audio, not after a minute and a half.
@@ -42,17 +45,38 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 _ENDED_UNDER_A_WRITE = "Internal error from Core"
 
 
-def open_channel(target: str, *, token: str = "", options: tuple[tuple[str, int], ...] = ()) -> grpc.aio.Channel:
+def open_channel(
+    target: str,
+    *,
+    token: str = "",
+    tls: ClientTls | None = None,
+    name: str = "",
+    options: tuple[tuple[str, int], ...] = (),
+) -> grpc.aio.Channel:
     """Returns a channel to `target` (`host:port` or `unix:/path`); it connects when first used.
 
     Args:
         target: the service's address.
-        token: the bearer token that every call shall carry; empty for none.
+        token: the bearer token that every call shall carry, or several of which it is the first; empty for none.
+        tls: how the service is known, and this caller to it. None: as the environment says, see `mesh.tls.client_tls`.
+            A unix socket needs none.
+        name: the host name that the service's certificate must bear; empty: that of `target`.
         options: further channel options, which win over the usual ones.
+
+    Raises:
+        TlsError: a file of TLS is missing or wrong.
     """
-    merged = {**dict(CHANNEL_OPTIONS), **dict(options)}
+    merged: dict[str, int | str] = {**dict(CHANNEL_OPTIONS), **dict(options)}
+    token = next(iter(split_tokens(token)), "")
     interceptors = _bearer_interceptors(token) if token else None
-    return grpc.aio.insecure_channel(target, options=list(merged.items()), interceptors=interceptors)
+    tls = None if target.startswith("unix:") else tls or client_tls()
+    if tls is None:
+        if token:
+            warn_of_plain_token(target)
+        return grpc.aio.insecure_channel(target, options=list(merged.items()), interceptors=interceptors)
+    if name:
+        merged["grpc.ssl_target_name_override"] = name
+    return grpc.aio.secure_channel(target, tls.credentials(), options=list(merged.items()), interceptors=interceptors)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "") -> MeshError:
@@ -71,7 +95,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "")
     match code:
         case grpc.StatusCode.UNAVAILABLE if info.domain != DOMAIN:
             where = f" at {address}" if address else ""
-            text = f"{service} service{where} is down ({_short(details)})"
+            trouble = explain(details)
+            what = f"cannot be called: {trouble}" if trouble else f"is down ({_short(details)})"
+            text = f"{service} service{where} {what}"
             return UnavailableError(text, retry_delay=1.0 if delay is None else delay, reason=_unavailable(service))
         case grpc.StatusCode.UNAVAILABLE:
             return UnavailableError(message, retry_delay=1.0 if delay is None else delay, reason=reason)
@@ -106,6 +132,8 @@ def _unavailable(service: str) -> str:
 
 def _short(details: str) -> str:
     """Returns gRPC's text for a failed connection as its cause alone: it tells of every address it tried."""
+    if trouble := explain(details):
+        return trouble
     line = details.splitlines()[0] if details else "no details"
     return (line.rpartition(": ")[2] if line.startswith("failed to connect") else line)[:200]
 

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
 from mesh.malformed import find_invalid_text
 from mesh.metrics import Metrics
+from mesh.secrets import split_tokens
 from mesh.status import code_of, to_proto, to_trailers
 
 _log = logging.getLogger(__name__)
@@ -45,12 +46,12 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
 
         Args:
             service: short name for messages, as `stt`.
-            token: the bearer token that calls must carry; empty: none.
+            token: the bearer token that calls must carry, or several of which they carry one; empty: none.
             metrics: where calls are counted; None: nowhere.
         """
         self.readiness = Readiness.READY
         self._service = service
-        self._expected = f"Bearer {token}".encode() if token else b""
+        self._expected = tuple(f"Bearer {one}".encode() for one in split_tokens(token))
         self._metrics = metrics
 
     async def intercept_service(
@@ -123,7 +124,9 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
         if not self._expected or method.startswith(_NEED_NO_TOKEN):
             return True
         given = dict(metadata or ()).get("authorization", "")
-        return hmac.compare_digest(given.encode() if isinstance(given, str) else given, self._expected)
+        data = given.encode() if isinstance(given, str) else given
+        # All are compared, so that the time tells nothing of which one it was.
+        return any([hmac.compare_digest(data, expected) for expected in self._expected])  # noqa: C419
 
     @contextlib.contextmanager
     def _measured(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[_Outcome]:

@@ -26,8 +26,11 @@ from mesh.channels import FLOW_OPTIONS
 from mesh.errors import MeshError
 from mesh.interceptors import MeshInterceptor, Readiness
 from mesh.logs import configure_logging
+from mesh.loops import new_event_loop
 from mesh.metrics import Metrics
 from mesh.settings import ServerSettings
+from mesh.supervisor import USAGE_EXIT_CODE
+from mesh.tls import TlsError
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +97,11 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics | N
     healthy = await _add_health(server, service)
     _add_introspection(server, service)
     try:
-        bound = _bind(server, settings)
+        bound = _bind(server, settings, service.name)
         stop_metrics = _serve_metrics(metrics, settings)
+    except TlsError as error:
+        _log.error("%s", error.message)
+        return USAGE_EXIT_CODE
     except OSError as error:
         _log.error("%s", error)
         return 1
@@ -121,7 +127,7 @@ def run(factory: Callable[[], Service], settings: ServerSettings) -> int:
     """Runs the service that `factory` makes as this whole process: logs, event loop, exit code."""
     service = factory()
     configure_logging(service.name, settings.log_level)
-    loop = _new_loop()
+    loop = new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         code = loop.run_until_complete(serve(service, settings))
@@ -269,16 +275,20 @@ def _add_introspection(server: grpc.aio.Server, service: Service) -> None:
     channelz.add_channelz_servicer(server)
 
 
-def _bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
-    """Takes the port and returns the address; raises OSError with one line that names it."""
+def _bind(server: grpc.aio.Server, settings: ServerSettings, name: str) -> str:
+    """Takes the port and returns the address; raises OSError or TlsError with one line that names what is wrong."""
     address = settings.address
+    tls = settings.tls(name)
     taken = OSError(f"{'address' if address.startswith('unix:') else 'port'} {address} is already in use")
     _probe(settings, taken)
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls.credentials())
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}") from error
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+    if address.startswith("unix:"):
+        return address
+    shown = "" if tls is None else " with TLS" if tls.client_ca is None else " with mTLS"
+    return f"{address.rpartition(':')[0]}:{port}{shown}"
 
 
 def _probe(settings: ServerSettings, taken: OSError) -> None:
@@ -319,11 +329,3 @@ def _serve_metrics(metrics: Metrics, settings: ServerSettings) -> Callable[[], N
 
 def _token(settings: ServerSettings) -> str:
     return settings.auth_token.get_secret_value() if settings.auth_token else ""
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

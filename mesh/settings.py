@@ -8,9 +8,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -18,6 +19,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+
+from mesh.exposure import is_insecure_wanted, is_loopback
+from mesh.secrets import SecretError, SecretFileSource, Tokens, secret_fields, shared_token, variable_of
+from mesh.tls import Identity, ServerTls, asks_for_certificates, server_tls
 
 
 def _upper(value: object) -> object:
@@ -48,6 +53,18 @@ class CommandSettings(BaseSettings):
         extra="ignore",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Adds files of secrets to the environment."""
+        return init_settings, SecretFileSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
+
     @field_validator("*")
     @classmethod
     def _is_utf8(cls, value: object) -> object:
@@ -59,12 +76,6 @@ class CommandSettings(BaseSettings):
                 except UnicodeEncodeError:
                     raise ValueError("is not valid UTF-8") from None
         return value
-
-
-def shared_token() -> SecretStr | None:
-    """Returns the bearer token of UNMUTE_AUTH_TOKEN, which the whole mesh shares; None if it has none."""
-    token = os.environ.get("UNMUTE_AUTH_TOKEN")
-    return SecretStr(token) if token else None
 
 
 class ServerSettings(CommandSettings):
@@ -79,15 +90,45 @@ class ServerSettings(CommandSettings):
         le=3600,
         description="Longest time, in seconds, that open calls are given to end at shutdown.",
     )
-    auth_token: SecretStr | None = Field(
+    auth_token: Tokens | None = Field(
         default_factory=shared_token,
-        description="Bearer token that callers must send; health and reflection stay open. Unset: that of "
-        "UNMUTE_AUTH_TOKEN, which the whole mesh shares, or no check.",
+        validate_default=True,
+        description="Bearer token that callers must send, or several that are all valid; health and reflection stay "
+        "open. Unset: that of UNMUTE_AUTH_TOKEN, which the whole mesh shares, or no check.",
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="Certificate to be called with TLS, PEM. Unset: UNMUTE_TLS_CERT, or plain."
+    )
+    tls_key: Path | None = Field(default=None, description="Private key of the certificate. Unset: UNMUTE_TLS_KEY.")
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="Authorities one of which must have signed a caller's certificate (mTLS), PEM. Unset: "
+        "UNMUTE_TLS_CLIENT_CA, or callers need none.",
+    )
+    insecure: bool = Field(
+        default_factory=is_insecure_wanted,
+        description="Listen to a network though callers need neither token nor certificate. Unset: UNMUTE_INSECURE.",
     )
     metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
     )
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        guarded = self.auth_token is not None or asks_for_certificates(self.tls_client_ca)
+        if not (guarded or self.insecure or is_loopback(self.host)):
+            raise ValueError(
+                f"whoever reaches {self.host} could use this service: set UNMUTE_AUTH_TOKEN, or TLS with a client CA; "
+                "or --insecure where the network itself is private"
+            )
+        return self
+
+    def tls(self, name: str) -> ServerTls | None:
+        """Returns how the service called `name`, as `stt`, is reached; None: plain. Raises TlsError."""
+        if self.host.startswith("unix:"):
+            return None
+        return server_tls(self.tls_cert, self.tls_key, self.tls_client_ca, name)
 
     @property
     def address(self) -> str:
@@ -95,6 +136,24 @@ class ServerSettings(CommandSettings):
         if self.host.startswith("unix:"):
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class HttpsSettings(CommandSettings):
+    """Base of settings of a web server: for HTTPS, where no proxy in front of it speaks that."""
+
+    tls_cert: Path | None = Field(default=None, description="Certificate for HTTPS, PEM. Unset: plain HTTP.")
+    tls_key: Path | None = Field(default=None, description="Private key of the certificate.")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls-cert and tls-key go together: set both or none")
+        return self
+
+    @property
+    def identity(self) -> Identity | None:
+        """Certificate and key for HTTPS; None: plain HTTP."""
+        return Identity(self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
 
 
 class _AddressSource(PydanticBaseSettingsSource):
@@ -128,7 +187,10 @@ class AddressSettings(CommandSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Adds the address variables, which every program of the mesh shares."""
-        return init_settings, _AddressSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
+        first, *rest = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        return first, _AddressSource(settings_cls), *rest
 
 
 class Upstreams(AddressSettings):
@@ -147,11 +209,12 @@ class Addresses(Upstreams):
     )
 
 
+_SECRET = "SECRET"  # noqa: S105 - the word in the place of a value
 _PLACEHOLDERS = {
     "int": "N",
     "float": "N",
     "str": "TEXT",
-    "SecretStr": "TEXT",
+    "SecretStr": _SECRET,
     "list[str]": "TEXT",
     "Path": "FILE",
     "dict[str,Any]": "JSON",
@@ -174,7 +237,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         for action in actions:
             if isinstance(action.metavar, str):
                 action.metavar = _PLACEHOLDERS.get(action.metavar, action.metavar)
-        super().add_usage(usage, actions, groups, prefix)
+        super().add_usage(usage, [action for action in actions if action.metavar != _SECRET], groups, prefix)
 
     def add_text(self, text: str | None) -> None:
         """Takes the description."""
@@ -185,6 +248,11 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if action.help:
             action.help = _NO_DEFAULT.sub("", action.help)
         super().add_argument(action)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """A secret is shown as its variable: as a flag it is refused."""
+        variable = re.search(r"env: (\w+)", action.help or "") if action.metavar == _SECRET else None
+        return f"{variable[1]}[_FILE]" if variable else super()._format_action_invocation(action)
 
 
 class _LiteralListSource(CliSettingsSource[Any]):
@@ -218,11 +286,24 @@ def load_settings(settings: type[SettingsT], argv: Sequence[str], prog: str) -> 
         source: CliSettingsSource[Any] = kind(
             settings, cli_prog_name=prog, cli_exit_on_error=False, formatter_class=_HelpFormatter
         )
-        return settings(_cli_settings_source=source(args=list(argv)))
+        flags = source(args=list(argv))
+        _refuse_secrets(settings, flags())
+        return settings(_cli_settings_source=flags)
+    except SecretError as error:
+        raise UsageError(error.message) from None
     except ValidationError as error:
         raise UsageError(_describe(settings, error, argv)) from None
     except SettingsError as error:
         raise UsageError(" ".join(str(error).removeprefix("error parsing CLI: ").split())) from None
+
+
+def _refuse_secrets(settings: type[BaseSettings], given: dict[str, Any]) -> None:
+    for name in secret_fields(settings):
+        if name in given:
+            shared = not settings.model_config.get("cli_show_env_vars")
+            variable = f"UNMUTE_{name}".upper() if shared else variable_of(settings, name)
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag}: everybody on this machine can see flags; set {variable} or {variable}_FILE")
 
 
 def _describe(settings: type[BaseSettings], error: ValidationError, argv: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ def make_server_config(settings: UiSettings) -> uvicorn.Config:
         port=settings.port,
         drain_seconds=settings.drain_seconds,
         max_message_bytes=MAX_TEXT_BYTES,
+        identity=settings.identity,
     )
 
 

@@ -6,10 +6,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from mesh.secrets import shared_token
-from mesh.settings import AddressSettings, LogLevel
+from mesh.settings import AddressSettings, HttpsSettings, LogLevel
 
 
-class UiSettings(AddressSettings):
+class UiSettings(HttpsSettings, AddressSettings):
     """Flags and `UNMUTE_UI_...` variables of `unmute ui`."""
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_UI_")
@@ -29,6 +29,10 @@ class UiSettings(AddressSettings):
     allowed_origins: list[str] = Field(
         default_factory=list,
         description="Origins beside the page's own that may open a conversation, as https://example.com.",
+    )
+    framed_by: list[str] = Field(
+        default_factory=list,
+        description="Origins whose pages may show this one in a frame, as https://huggingface.co.",
     )
     max_sessions: int = Field(default=64, ge=1, le=4096, description="Conversations that this page holds at once.")
     drain_seconds: float = Field(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mesh.errors import UnavailableError
+from mesh.secrets import Tokens, shared_token
 from mesh.settings import AddressSettings
+from mesh.tls import client_tls, is_tls_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,20 +25,21 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 4.0
 
 
-def _token() -> SecretStr | None:
-    token = os.environ.get("UNMUTE_AUTH_TOKEN")
-    return SecretStr(token) if token else None
-
-
 class ClientSettings(AddressSettings):
     """Base of the clients' settings: flags, and from the environment only addresses and the token."""
 
     model_config = SettingsConfigDict(cli_show_env_vars=False)
     literal_lists = True
 
-    auth_token: SecretStr | None = Field(
-        default_factory=_token,
+    auth_token: Tokens | None = Field(
+        default_factory=shared_token,
+        validate_default=True,
         description="Bearer token of the mesh, if it asks for one (env: UNMUTE_AUTH_TOKEN).",
+    )
+    tls_dir: Path | None = Field(
+        None,
+        description="Folder made by `unmute certs`, to call a mesh with mTLS. Unset: UNMUTE_TLS_DIR, or the files "
+        "UNMUTE_TLS_CA, UNMUTE_TLS_CERT and UNMUTE_TLS_KEY; or plain.",
     )
     timeout: float = Field(30.0, gt=0, description="Give up after this many seconds without a sign of life.")
     json_output: bool = Field(False, alias="json", description="Print JSON, for scripts.")
@@ -53,7 +56,8 @@ class ClientSettings(AddressSettings):
         """Returns a channel to `address` that carries the token."""
         from mesh.channels import open_channel
 
-        return open_channel(address, token=self.auth_token.get_secret_value() if self.auth_token else "")
+        token = self.auth_token.get_secret_value() if self.auth_token else ""
+        return open_channel(address, token=token, tls=client_tls(self.tls_dir))
 
 
 async def require_serving(channel: grpc.aio.Channel, service: str, address: str) -> None:
@@ -72,6 +76,8 @@ async def require_serving(channel: grpc.aio.Channel, service: str, address: str)
 
     health = await check_health(channel, HEALTH_NAMES[service], CONNECT_SECONDS)
     if health.state is HealthState.DOWN:
+        if is_tls_trouble(health.detail):
+            raise UnavailableError(f"{service} at {address} cannot be called: {health.detail}")
         raise UnavailableError(f"{service} at {address} is down ({health.detail}); is `unmute up` running?")
     if health.state is HealthState.LOADING:
         raise UnavailableError(f"{service} at {address} is not ready: it still loads its models, or it drains")

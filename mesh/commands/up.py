@@ -18,6 +18,7 @@ from mesh.cli import Command
 from mesh.errors import MeshError
 from mesh.names import HEALTH_NAMES, PORTS, split_names
 from mesh.settings import CommandSettings, LogLevel
+from mesh.tls import folder_environment, from_folder
 
 if TYPE_CHECKING:
     from mesh.supervisor import Child
@@ -63,6 +64,9 @@ class UpSettings(CommandSettings):
     )
     model: str | None = Field(default=None, description="Language model, as `unmute llm --model` takes it.")
     only: str = Field(default="", description="Start only these services, separated by commas.")
+    tls_dir: Path | None = Field(
+        default=None, description="Folder made by `unmute certs`: the whole mesh with mTLS, and the page with HTTPS."
+    )
     log_level: LogLevel | None = Field(default=None, description="Least severe message that the services log.")
 
     @field_validator("only")
@@ -110,6 +114,8 @@ def run(settings: UpSettings) -> int:
         if shutil.which(settings.python(name)) is None:
             raise MeshError(f"--{name}-python: there is no program {settings.python(name)}")
         _check_free(name, settings.listen_host(name), settings.port(name))
+        if settings.tls_dir is not None:
+            from_folder(settings.tls_dir.expanduser(), name)[0].read()
     return asyncio.run(_supervise(settings))
 
 
@@ -147,12 +153,17 @@ def _child(name: str, settings: UpSettings) -> Child:
     from mesh.channels import HealthState, check_health, open_channel
     from mesh.http import answers_http
     from mesh.supervisor import Child
+    from mesh.tls import LOCAL_NAME, client_tls
+
+    folder = settings.tls_dir
+    tls = client_tls(folder)
+    https = folder is not None or bool(os.environ.get("UNMUTE_UI_TLS_CERT"))
 
     async def probe() -> bool:
         if name == PAGE:
-            return await answers_http(settings.address(name), "/healthz", PROBE_SECONDS)
+            return await answers_http(settings.address(name), "/healthz", PROBE_SECONDS, https=https)
         # A new channel each time: one that is used again would wait between its attempts to connect.
-        async with open_channel(settings.address(name)) as channel:
+        async with open_channel(settings.address(name), tls=tls, name=LOCAL_NAME) as channel:
             health = await check_health(channel, HEALTH_NAMES[name], PROBE_SECONDS)
         return health.state is HealthState.SERVING
 
@@ -162,6 +173,8 @@ def _child(name: str, settings: UpSettings) -> Child:
         "PYTHONUNBUFFERED": "1",
         f"UNMUTE_{name.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
+    if folder is not None:
+        environment |= folder_environment(folder.expanduser().absolute(), name)
     command = [settings.python(name), "-m", "mesh", name, *arguments(name, settings)]
     return Child(name, command, probe, environment)
 
@@ -189,9 +202,14 @@ def _hint(settings: UpSettings) -> str:
         return "All services are up. Ctrl-C stops them."
     usual = settings.address("orchestrator") == f"127.0.0.1:{PORTS['orchestrator']}"
     flag = "" if usual else f" --orchestrator {settings.address('orchestrator')}"
+    if settings.tls_dir is not None:
+        flag += f" --tls-dir {settings.tls_dir}"
     terminal = f"unmute talk question.wav{flag}"
+    scheme = "http" if settings.tls_dir is None else "https"
     if PAGE in settings.services:
-        return f"The mesh is up. Talk to it in a browser, http://{settings.address(PAGE)}, or a terminal: {terminal}"
+        return (
+            f"The mesh is up. Talk to it in a browser, {scheme}://{settings.address(PAGE)}, or a terminal: {terminal}"
+        )
     return f"The mesh is up. Talk to it from another terminal: {terminal}"
 
 

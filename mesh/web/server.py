@@ -8,6 +8,8 @@ from typing import Any
 
 import uvicorn
 
+from mesh.tls import Identity, reload_https, uvicorn_options
+
 _log = logging.getLogger(__name__)
 
 
@@ -19,11 +21,18 @@ class _Server(uvicorn.Server):
         for server in self.servers if self.started else ():
             for bound in server.sockets:
                 host, port, *_ = bound.getsockname()
-                _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+                scheme = "https" if self.config.is_ssl else "http"
+                _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
 
 
 def make_server_config(
-    app: Any, *, host: str, port: int, drain_seconds: float, max_message_bytes: int
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    drain_seconds: float,
+    max_message_bytes: int,
+    identity: Identity | None = None,
 ) -> uvicorn.Config:
     """Returns how an application is served.
 
@@ -33,8 +42,12 @@ def make_server_config(
         port: port to listen on; 0 takes any free one.
         drain_seconds: longest time that open connections are given at shutdown.
         max_message_bytes: a WebSocket that sends a larger message is closed with 1009.
+        identity: certificate and key for HTTPS, read anew when they change; None: plain HTTP.
+
+    Raises:
+        TlsError: the certificate or its key are missing or wrong.
     """
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -45,7 +58,12 @@ def make_server_config(
         ws_max_size=max_message_bytes,
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
         server_header=False,
+        **uvicorn_options(identity),
     )
+    if identity is not None:
+        config.load()
+        reload_https(config.ssl, identity)
+    return config
 
 
 def serve(config: uvicorn.Config) -> int:
