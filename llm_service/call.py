@@ -20,6 +20,7 @@ from llm_service.engine import (
     ToolCall,
     ToolCallDelta,
 )
+from llm_service.measures import Measures
 from llm_service.validation import read_messages, read_results, read_start, read_tools
 from mesh.errors import (
     AbortedError,
@@ -51,6 +52,7 @@ class _Answer:
 
     id: str
     request: Request
+    traceparent: str = ""
     started: bool = False
     text: str = ""
     calls: dict[int, ToolCall] = dataclasses.field(default_factory=dict)
@@ -80,7 +82,10 @@ class _Answer:
 class Call:
     """One Generate call. Its errors end it; only `run` raises them."""
 
-    def __init__(self, engine: Engine, session: Session, write: Write, draining: asyncio.Event) -> None:
+    def __init__(
+        self, engine: Engine, session: Session, write: Write, draining: asyncio.Event, measures: Measures
+    ) -> None:
+        self._measures = measures
         self._engine = engine
         self._session = session
         self._write_response = write
@@ -147,7 +152,7 @@ class Call:
         self._check_model(request.model, "generate.model")
         if self._busy:
             raise FailedPreconditionError("generate: an answer is in progress; stop it or wait for its end")
-        await self._begin(_Answer(start.answer_id, request))
+        await self._begin(_Answer(start.answer_id, request, start.traceparent))
 
     async def _go_on(self, results: llm_pb2.ToolResults) -> None:
         answer = self._answer
@@ -176,9 +181,11 @@ class Call:
     async def _say(self, answer: _Answer) -> None:
         """Writes one round of an answer."""
         try:
-            async with aclosing(_events(self._session, answer.request)) as events:
-                async for event in events:
-                    await self._say_event(answer, event)
+            with self._measures.answering(answer.id, answer.traceparent):
+                async with aclosing(_events(self._session, answer.request)) as events:
+                    async for event in events:
+                        self._measures.take(event)
+                        await self._say_event(answer, event)
         except (InvalidArgumentError, NotFoundError) as error:
             raise _placed(error, "generate") from error
         if self._busy:

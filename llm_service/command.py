@@ -13,7 +13,7 @@ def run(settings: LlmSettings) -> int:
     from llm_service.server import LlmService
     from mesh.service import run as serve
 
-    return serve(lambda: LlmService(create_engine(settings)), settings)
+    return serve("llm", lambda telemetry: LlmService(create_engine(settings), telemetry), settings)
 
 
 command = Command("Serve a language model.", LlmSettings, run)

@@ -9,7 +9,10 @@ import grpc
 
 from llm_service.call import Call
 from llm_service.engine import Engine
+from llm_service.measures import Measures
+from llm_service.metrics import LlmMetrics
 from mesh.errors import InvalidArgumentError, UnavailableError
+from mesh.telemetry import Telemetry
 from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
 
 _SERVICE = llm_pb2.DESCRIPTOR.services_by_name["LlmService"].full_name
@@ -26,8 +29,16 @@ class LlmService(llm_pb2_grpc.LlmServiceServicer):
     name = "llm"
     health_names: tuple[str, ...] = (_SERVICE,)
 
-    def __init__(self, engine: Engine) -> None:
-        """Serves `engine`, which `start` starts and `close` closes."""
+    def __init__(self, engine: Engine, telemetry: Telemetry | None = None) -> None:
+        """Serves `engine`, which `start` starts and `close` closes.
+
+        Args:
+            engine: not started yet.
+            telemetry: where it measures and traces. None: nobody asks.
+        """
+        telemetry = telemetry or Telemetry()
+        self._metrics = LlmMetrics(telemetry.metrics.registry, engine)
+        self._tracer = telemetry.tracer
         self._engine = engine
         self._draining = asyncio.Event()
         self._calls = 0
@@ -64,7 +75,8 @@ class LlmService(llm_pb2_grpc.LlmServiceServicer):
         try:
             session = await self._engine.open()
             try:
-                await Call(self._engine, session, context.write, self._draining).run(requests)
+                measures = Measures(self._metrics, self._tracer)
+                await Call(self._engine, session, context.write, self._draining, measures).run(requests)
             finally:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await session.close()

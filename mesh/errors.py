@@ -78,3 +78,10 @@ class AbortedError(MeshError):
     """The peer does not keep up (ABORTED)."""
 
     default_reason = "SLOW_CONSUMER"
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the stable reason of an error, of a group's the first that has one; INTERNAL for any other."""
+    while isinstance(error, BaseExceptionGroup):
+        error = (error.subgroup(MeshError) or error).exceptions[0]
+    return error.reason if isinstance(error, MeshError) else MeshError.default_reason

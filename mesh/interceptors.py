@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 from mesh.errors import InvalidArgumentError, MeshError, UnavailableError
 from mesh.malformed import find_invalid_text
 from mesh.metrics import Metrics
+from mesh.propagation import adopt_metadata
 from mesh.secrets import split_tokens
 from mesh.status import code_of, to_proto, to_trailers
 
@@ -106,12 +107,13 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
             try:
                 yield
             except grpc.aio.AbortError:
+                measured.reason = getattr(context.code(), "name", "")
                 raise
             except asyncio.CancelledError:
                 measured.code = grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:  # noqa: BLE001 - this is the boundary where every error becomes a status
-                await _abort(context, method, error)
+                await _abort(context, method, error, measured)
 
     def _check_ready(self, method: str) -> None:
         if self.readiness is Readiness.READY or method.startswith(_NEED_NO_MODEL):
@@ -131,6 +133,7 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
     @contextlib.contextmanager
     def _measured(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[_Outcome]:
         outcome = _Outcome()
+        adopt_metadata(context.invocation_metadata())
         if self._metrics is None:
             yield outcome
             return
@@ -145,12 +148,16 @@ class MeshInterceptor(grpc.aio.ServerInterceptor):
             set_code: Any = context.code()
             code: Any = outcome.code or set_code or grpc.StatusCode.OK
             self._metrics.handled.labels(method, getattr(code, "name", None) or _code_name(code)).inc()
+            if outcome.reason:
+                self._metrics.error(outcome.reason)
 
 
 class _Outcome:
     """What a call ended with, where its context does not know."""
 
     code: grpc.StatusCode | None = None
+    reason: str = ""
+    """Of the error, if it is one."""
 
 
 class _MalformedError(DecodeError):
@@ -185,7 +192,9 @@ def _guarded(deserializer: Callable[[bytes], Any] | None, streaming: bool) -> Ca
     return deserialize
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error: BaseException) -> NoReturn:
+async def _abort(
+    context: grpc.aio.ServicerContext[Any, Any], method: str, error: BaseException, outcome: _Outcome
+) -> NoReturn:
     error = _cause(error)
     if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
         raise error
@@ -199,6 +208,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error
         number = uuid.uuid4().hex[:8]
         _log.error("%s failed [%s]", method, number, exc_info=error)
         error = MeshError(f"internal error {number}")
+    outcome.reason = error.reason
     status = to_proto(error)
     await context.abort(code_of(error), status.message, to_trailers(status))
     raise AssertionError("abort always raises")

@@ -28,7 +28,9 @@ from mesh.interceptors import MeshInterceptor, Readiness
 from mesh.logs import configure_logging
 from mesh.loops import new_event_loop
 from mesh.metrics import Metrics
-from mesh.settings import ServerSettings
+from mesh.settings import ServerSettings, TelemetrySettings
+from mesh.telemetry import Telemetry, watch_loop
+from mesh.tracing import make_tracer
 from mesh.supervisor import USAGE_EXIT_CODE
 from mesh.tls import TlsError
 
@@ -79,7 +81,7 @@ class Service(Protocol):
         """Frees what `start` took."""
 
 
-async def serve(service: Service, settings: ServerSettings, metrics: Metrics | None = None) -> int:
+async def serve(service: Service, settings: ServerSettings, telemetry: Telemetry | None = None) -> int:
     """Serves until a signal, a failure to start or a fatal error; returns the exit code.
 
     SIGTERM and SIGINT drain; a second one stops at once, and so does cancelling this coroutine.
@@ -87,9 +89,10 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics | N
     Args:
         service: what to serve.
         settings: where and how.
-        metrics: where calls are counted, for a service that adds metrics of its own.
+        telemetry: where calls are counted and traced, for a service that adds metrics and spans of its own.
     """
-    metrics = metrics or Metrics()
+    telemetry = telemetry or Telemetry()
+    metrics = telemetry.metrics
     interceptor = MeshInterceptor(service.name, token=_token(settings), metrics=metrics)
     interceptor.readiness = Readiness.LOADING
     server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
@@ -98,7 +101,7 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics | N
     _add_introspection(server, service)
     try:
         bound = _bind(server, settings, service.name)
-        stop_metrics = _serve_metrics(metrics, settings)
+        stop_metrics = serve_metrics(metrics, settings)
     except TlsError as error:
         _log.error("%s", error.message)
         return USAGE_EXIT_CODE
@@ -109,7 +112,9 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics | N
         async with _signals() as signals:
             await server.start()
             _log.info("listening on %s", bound)
+            watching = asyncio.create_task(watch_loop(metrics))
             code = await _live(service, signals, healthy, interceptor)
+            watching.cancel()
             _log.info("shutting down")
             await healthy.enter_graceful_shutdown()
             ready = interceptor.readiness is Readiness.READY
@@ -121,16 +126,25 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics | N
         await server.stop(0)
         await _close(service)
         stop_metrics()
+        await asyncio.to_thread(telemetry.tracer.close)
 
 
-def run(factory: Callable[[], Service], settings: ServerSettings) -> int:
-    """Runs the service that `factory` makes as this whole process: logs, event loop, exit code."""
-    service = factory()
-    configure_logging(service.name, settings.log_level)
+def run(name: str, factory: Callable[[Telemetry], Service], settings: ServerSettings) -> int:
+    """Runs a service as this whole process: logs, event loop, exit code.
+
+    Args:
+        name: the service's, as `stt`.
+        factory: makes it, and adds its metrics.
+        settings: where and how it is served.
+    """
+    configure_logging(name, settings.log_level, settings.log_format)
+    telemetry = Telemetry(tracer=make_tracer(name, settings.otlp_endpoint))
+    telemetry.metrics.watch_process()
+    service = factory(telemetry)
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        code = loop.run_until_complete(serve(service, settings))
+        code = loop.run_until_complete(serve(service, settings, telemetry))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         asyncio.set_event_loop(None)
@@ -311,7 +325,12 @@ def _probe(settings: ServerSettings, taken: OSError) -> None:
         raise OSError(f"cannot listen on {settings.address}: {error.strerror or error}") from error
 
 
-def _serve_metrics(metrics: Metrics, settings: ServerSettings) -> Callable[[], None]:
+def serve_metrics(metrics: Metrics, settings: TelemetrySettings) -> Callable[[], None]:
+    """Serves the metrics over HTTP where the settings ask for it; returns what ends that.
+
+    Raises:
+        OSError: the port cannot be had; one line that names it.
+    """
     if settings.metrics_port is None:
         return lambda: None
     try:

@@ -20,6 +20,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from mesh.logs import LogFormat
+
 from mesh.exposure import is_insecure_wanted, is_loopback
 from mesh.secrets import SecretError, SecretFileSource, Tokens, secret_fields, shared_token, variable_of
 from mesh.tls import Identity, ServerTls, asks_for_certificates, server_tls
@@ -78,12 +80,41 @@ class CommandSettings(BaseSettings):
         return value
 
 
-class ServerSettings(CommandSettings):
+def _shared_log_format() -> str:
+    return os.environ.get("UNMUTE_LOG_FORMAT") or "text"
+
+
+def _shared_otlp_endpoint() -> str | None:
+    return os.environ.get("UNMUTE_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
+
+
+class TelemetrySettings(CommandSettings):
+    """What every process that serves can be told of its logs, metrics and traces."""
+
+    log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")
+    log_format: LogFormat = Field(
+        default_factory=_shared_log_format,
+        validate_default=True,
+        description="How: plain lines, or one JSON object each. Unset: UNMUTE_LOG_FORMAT, or plain lines.",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
+    )
+    otlp_endpoint: str | None = Field(
+        default_factory=_shared_otlp_endpoint,
+        validate_default=True,
+        pattern=r"^https?://[^\s/]+/?$",
+        description="Where a collector takes traces by OTLP over gRPC, as http://localhost:4317. Unset: "
+        "UNMUTE_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, or no traces.",
+    )
+
+
+class ServerSettings(TelemetrySettings):
     """What every service of the mesh can be told. A service adds its own fields, its port and its `env_prefix`."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on, or unix:/path/of/a/socket.")
     port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")
     drain_seconds: float = Field(
         default=20.0,
         ge=0,
@@ -108,10 +139,6 @@ class ServerSettings(CommandSettings):
     insecure: bool = Field(
         default_factory=is_insecure_wanted,
         description="Listen to a network though callers need neither token nor certificate. Unset: UNMUTE_INSECURE.",
-    )
-    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
-    metrics_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
     )
 
     @model_validator(mode="after")

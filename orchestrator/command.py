@@ -10,9 +10,13 @@ def run(settings: OrchestratorSettings) -> int:
     """Serves conversations until a signal; returns the exit code."""
     # Heavy imports wait until the command is really run.
     from mesh.service import run as run_service
+    from mesh.telemetry import Telemetry
     from orchestrator.server import OrchestratorService
 
-    return run_service(lambda: OrchestratorService(settings), settings)
+    def make(telemetry: Telemetry) -> OrchestratorService:
+        return OrchestratorService(settings, telemetry=telemetry)
+
+    return run_service("orchestrator", make, settings)
 
 
 command = Command(help="Serve conversations: chains the three model services.", settings=OrchestratorSettings, run=run)

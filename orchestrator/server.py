@@ -14,8 +14,10 @@ from mesh.channels import HealthState
 from mesh.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from mesh.names import HEALTH_NAMES
 from mesh.service import HealthReport
+from mesh.telemetry import Telemetry
 from orchestrator.characters import Character, Characters, choose_voice, find_file
 from orchestrator.feeds import Feeds
+from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.plan import Environment
 from orchestrator.session import Session
 from orchestrator.settings import OrchestratorSettings
@@ -49,16 +51,26 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
     name = "orchestrator"
     health_names: tuple[str, ...] = (HEALTH_NAMES["orchestrator"],)
 
-    def __init__(self, settings: OrchestratorSettings, upstreams: Upstreams | None = None) -> None:
+    def __init__(
+        self,
+        settings: OrchestratorSettings,
+        upstreams: Upstreams | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         """Reads the characters and the tools.
 
         Args:
             settings: of the service.
             upstreams: the model services; None: over gRPC, at the addresses of the settings.
+            telemetry: where it measures and traces. None: nobody asks.
 
         Raises:
             MeshError: the file of characters or the tools are wrong; names file, line and field.
         """
+        telemetry = telemetry or Telemetry()
+        self._metrics = OrchestratorMetrics(
+            telemetry.metrics, limit=settings.max_sessions, active=lambda: len(self._sessions)
+        )
         self._settings = settings
         self._environment = Environment(
             settings=settings,

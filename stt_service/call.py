@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from mesh.audio import Decoder, read_format
 from mesh.durations import to_duration
 from mesh.errors import AbortedError, DeadlineExceededError, InvalidArgumentError, MeshError, UnavailableError
-from stt_service.engine import Engine, Event, Progress, Session
+from mesh.tracing import Tracer
+from stt_service.engine import EndOfTurn, Engine, Event, Progress, Session
+from stt_service.measures import Measures
+from stt_service.metrics import SttMetrics
 from stt_service.requests import read_config, read_idle_timeout
 from stt_service.responses import Responses
 from unmute.stt.v1 import stt_pb2
@@ -26,7 +29,16 @@ CLOSE_SECONDS = 5.0
 class Call:
     """One call, from its config to its end."""
 
-    def __init__(self, engine: Engine, write: Write, *, idle_timeout: float, ending: asyncio.Event) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        write: Write,
+        *,
+        idle_timeout: float,
+        ending: asyncio.Event,
+        metrics: SttMetrics,
+        tracer: Tracer,
+    ) -> None:
         """Serves one call.
 
         Args:
@@ -34,6 +46,8 @@ class Call:
             write: sends a response.
             idle_timeout: the server's limit, in seconds.
             ending: set when every call has to end now.
+            metrics: where it is measured.
+            tracer: where its spans begin.
         """
         self._engine = engine
         self._write_response = write
@@ -43,6 +57,12 @@ class Call:
         self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(MAX_WAITING)
         self._decoder: Decoder
         self._rate = 1
+        self._measures = Measures(metrics, tracer)
+
+    @property
+    def lag(self) -> float:
+        """Seconds of audio that were received and are not transcribed yet."""
+        return self._responses.lag
 
     async def run(self, requests: Requests) -> None:
         """Serves the call until the caller has ended its side and the last event is sent.
@@ -63,6 +83,7 @@ class Call:
             await self._write(self._responses.ready(ready))
             await self._serve(session, requests)
         finally:
+            self._measures.close()
             async with asyncio.timeout(CLOSE_SECONDS):
                 await session.close()
 
@@ -103,18 +124,22 @@ class Call:
                 case "audio":
                     samples = self._decoder.decode(request.audio)
                     self._responses.receive(self._decoder.position / self._rate)
+                    self._measures.audio(len(samples) / self._engine.capabilities.sample_rate)
                     if len(samples):
                         await session.push(samples)
                 case "flush":
+                    self._measures.flush(self.lag)
                     await session.flush()
                 case "marker":
                     await session.mark(request.marker.id)
                 case "reset":
                     await session.reset()
+                case "trace":
+                    self._measures.begin(request.trace.traceparent)
                 case "config":
                     raise InvalidArgumentError("config", "came a second time; it belongs into the first request alone")
                 case _:
-                    raise InvalidArgumentError("request", "must be one of config, audio, flush, marker, reset")
+                    raise InvalidArgumentError("request", "must be one of config, audio, flush, marker, reset, trace")
         rest = self._decoder.flush()
         if len(rest):
             await session.push(rest)
@@ -136,6 +161,8 @@ class Call:
                 if self._waiting.empty():
                     await self._write(self._responses.bare())
             else:
+                if isinstance(event, EndOfTurn):
+                    self._measures.end_of_turn(event.reason)
                 await self._write(self._responses.of(event))
 
     async def _write(self, response: stt_pb2.TranscribeResponse) -> None:

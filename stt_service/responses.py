@@ -38,6 +38,11 @@ class Responses:
         """Starts at 0."""
         self._received = self._processed = self._final = 0.0
 
+    @property
+    def lag(self) -> float:
+        """Seconds of audio that were received and are not transcribed yet."""
+        return self._received - self._processed
+
     def advance(self, progress: Progress, received: float) -> None:
         """Takes the engine's progress, and the seconds received by the input's own clock."""
         self._received = max(self._received, received)

@@ -9,8 +9,10 @@ import grpc
 
 from mesh.audio import Format
 from mesh.errors import InvalidArgumentError, UnavailableError
+from mesh.telemetry import Telemetry
 from stt_service.call import Call
 from stt_service.engine import Engine
+from stt_service.metrics import SttMetrics
 from unmute.audio.v1 import audio_pb2
 from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
 
@@ -26,18 +28,22 @@ class SttService(stt_pb2_grpc.SpeechToTextServiceServicer):
     name = "stt"
     health_names: tuple[str, ...] = (_SERVICE,)
 
-    def __init__(self, engine: Engine, *, idle_timeout: float = 120.0) -> None:
+    def __init__(self, engine: Engine, *, idle_timeout: float = 120.0, telemetry: Telemetry | None = None) -> None:
         """Serves `engine`, which `start` starts and `close` closes.
 
         Args:
             engine: not started yet.
             idle_timeout: seconds without a message after which a call ends, at most.
+            telemetry: where it measures and traces. None: nobody asks.
         """
+        telemetry = telemetry or Telemetry()
+        self._metrics = SttMetrics(telemetry.metrics.registry, engine, self._lag)
+        self._tracer = telemetry.tracer
         self._engine = engine
         self._idle_timeout = idle_timeout
         self._draining = False
         self._ending = asyncio.Event()
-        self._calls = 0
+        self._calls: set[Call] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -74,13 +80,20 @@ class SttService(stt_pb2_grpc.SpeechToTextServiceServicer):
         """Transcribes one live stream."""
         if self._draining:
             raise UnavailableError("speech to text is shutting down", reason="DRAINING")
-        self._calls += 1
+        call = Call(
+            self._engine,
+            context.write,
+            idle_timeout=self._idle_timeout,
+            ending=self._ending,
+            metrics=self._metrics,
+            tracer=self._tracer,
+        )
+        self._calls.add(call)
         self._empty.clear()
         try:
-            call = Call(self._engine, context.write, idle_timeout=self._idle_timeout, ending=self._ending)
             await call.run(aiter(request_iterator))
         finally:
-            self._calls -= 1
+            self._calls.discard(call)
             if not self._calls:
                 self._empty.set()
 
@@ -105,3 +118,6 @@ class SttService(stt_pb2_grpc.SpeechToTextServiceServicer):
             license=capabilities.licence,
         )
         return stt_pb2.ListModelsResponse(models=[model])
+
+    def _lag(self) -> float:
+        return max((call.lag for call in tuple(self._calls)), default=0.0)

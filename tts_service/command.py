@@ -12,7 +12,7 @@ def run(settings: TtsSettings) -> int:
     from tts_service.engines import create_engine
     from tts_service.server import TtsService
 
-    return run_service(lambda: TtsService(create_engine(settings), settings), settings)
+    return run_service("tts", lambda telemetry: TtsService(create_engine(settings), settings, telemetry), settings)
 
 
 command = Command(help="Serve text to speech.", settings=TtsSettings, run=run)

@@ -12,8 +12,11 @@ import grpc
 from mesh.audio import Encoder
 from mesh.durations import to_duration
 from mesh.errors import AbortedError, DeadlineExceededError, InvalidArgumentError
+from mesh.telemetry import Telemetry
 from tts_service.checks import speaks
 from tts_service.engine import Audio, Engine, Session, TextSpoken
+from tts_service.measures import Measures
+from tts_service.metrics import TtsMetrics
 from tts_service.requests import UtteranceRequest, check_text, read_config, read_page
 from tts_service.settings import TtsSettings
 from unmute.audio.v1 import audio_pb2
@@ -31,8 +34,17 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
     name = "tts"
     health_names: tuple[str, ...] = ("unmute.tts.v1.TextToSpeechService",)
 
-    def __init__(self, engine: Engine, settings: TtsSettings) -> None:
-        """Serves `engine`, which `start` starts."""
+    def __init__(self, engine: Engine, settings: TtsSettings, telemetry: Telemetry | None = None) -> None:
+        """Serves `engine`, which `start` starts.
+
+        Args:
+            engine: not started yet.
+            settings: of the service.
+            telemetry: where it measures and traces. None: nobody asks.
+        """
+        telemetry = telemetry or Telemetry()
+        self._metrics = TtsMetrics(telemetry.metrics.registry, engine)
+        self._tracer = telemetry.tracer
         self._engine = engine
         self._settings = settings
         self._calls = 0
@@ -77,8 +89,8 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
         async def write(**event: Any) -> None:
             await self._send(context, tts_pb2.StreamSynthesizeResponse(**event))
 
-        async with self._admitted(first.config) as (wanted, session):
-            utterance = _Utterance(session, wanted, self._engine, write)
+        async with self._admitted(first.config) as (wanted, session, measures):
+            utterance = _Utterance(session, wanted, self._engine, write, measures)
             await utterance.begin()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(requests, utterance))
@@ -93,8 +105,8 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
         async def write(**event: Any) -> None:
             await self._send(context, tts_pb2.SynthesizeResponse(**event))
 
-        async with self._admitted(request.config) as (wanted, session):
-            utterance = _Utterance(session, wanted, self._engine, write)
+        async with self._admitted(request.config) as (wanted, session, measures):
+            utterance = _Utterance(session, wanted, self._engine, write, measures)
             await utterance.begin()
             await utterance.push(request.text)
             await session.finish()
@@ -129,13 +141,17 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
         )
 
     @asynccontextmanager
-    async def _admitted(self, config: tts_pb2.SynthesisConfig) -> AsyncIterator[tuple[UtteranceRequest, Session]]:
+    async def _admitted(
+        self, config: tts_pb2.SynthesisConfig
+    ) -> AsyncIterator[tuple[UtteranceRequest, Session, Measures]]:
         wanted = read_config(config, self._engine)
         session = await self._engine.open(wanted.engine)
+        measures = Measures(self._metrics, self._tracer)
         self._calls += 1
         self._idle.clear()
         try:
-            yield wanted, session
+            with measures.speaking():
+                yield wanted, session, measures
         finally:
             self._calls -= 1
             if not self._calls:
@@ -188,8 +204,11 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
 class _Utterance:
     """Sends what one session speaks."""
 
-    def __init__(self, session: Session, wanted: UtteranceRequest, engine: Engine, write: Write) -> None:
+    def __init__(
+        self, session: Session, wanted: UtteranceRequest, engine: Engine, write: Write, measures: Measures
+    ) -> None:
         self.session = session
+        self._measures = measures
         self.characters = 0
         self.on_sent: Callable[[], None] | None = None
         self._wanted = wanted
@@ -207,6 +226,7 @@ class _Utterance:
     async def push(self, text: str) -> None:
         """Gives text to the engine and counts it."""
         self.characters += len(text)
+        self._measures.text(len(text))
         await self.session.push(text)
 
     async def speak(self) -> None:
@@ -226,11 +246,16 @@ class _Utterance:
         if not data:
             return
         samples = len(data) // self._wanted.format.frame_bytes
-        await self._pace(samples / self._wanted.format.sample_rate)
+        seconds = samples / self._wanted.format.sample_rate
+        self._measures.audio(seconds, late=self._is_late())
+        await self._pace(seconds)
         await self._write(audio=audio_pb2.AudioChunk(data=data, first_sample=self._sent))
         self._sent += samples
         if self.on_sent is not None:
             self.on_sent()
+
+    def _is_late(self) -> bool:
+        return self._played_until is not None and self._played_until < asyncio.get_running_loop().time()
 
     async def _pace(self, seconds: float) -> None:
         """Waits until audio of this length is no more than the agreed lead ahead of its playing.

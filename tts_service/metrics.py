@@ -1,0 +1,49 @@
+"""What the text-to-speech service measures of itself."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from mesh.metrics import DELAYS, STEPS
+from mesh.steps import Timed
+from tts_service.engine import Engine
+
+
+class TtsMetrics:
+    """Made once for a service, before its engine is started."""
+
+    def __init__(self, registry: CollectorRegistry, engine: Engine) -> None:
+        """Adds them to `registry`; `engine` is asked for its slots whenever they are read, and reports its steps."""
+        slots = Gauge("unmute_tts_slots", "Utterances that can be spoken at once.", registry=registry)
+        slots.set_function(lambda: engine.capabilities.slots)
+        used = Gauge("unmute_tts_slots_in_use", "Utterances that are open.", registry=registry)
+        used.set_function(lambda: engine.used_slots)
+        steps = Histogram(
+            "unmute_tts_step_seconds",
+            "How long the model worked at once: a step of the batch, a piece of audio or a clause.",
+            buckets=STEPS,
+            registry=registry,
+        )
+        if isinstance(engine, Timed):
+            engine.report_steps(steps.observe)
+        self.first_audio = Histogram(
+            "unmute_tts_time_to_first_audio_seconds",
+            "From an utterance's first text to its first audio.",
+            buckets=DELAYS,
+            registry=registry,
+        )
+        self.audio = Counter("unmute_tts_audio_seconds_total", "Audio that was sent, in seconds.", registry=registry)
+        self.characters = Counter(
+            "unmute_tts_characters_total", "Characters that came to be spoken.", registry=registry
+        )
+        self.late = Counter(
+            "unmute_tts_late_audio_total",
+            "Pieces of paced audio that were sent when all before them had been played: text or voice came too slowly.",
+            registry=registry,
+        )
+        self.utterances = Counter(
+            "unmute_tts_utterances_total",
+            "Utterances that ended: completed, cancelled or failed.",
+            ["outcome"],
+            registry=registry,
+        )
