@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine import describe
-from bench.mesh import Mesh, first_cores, running_mesh
 from bench.speech import QUESTIONS, Samples, say_all
 from bench.talk import Record, talk
+from bench.whole_mesh import Mesh, first_cores, running_mesh
 from bench.words import hearing, speaking
 from mesh.client.script import Spoken
 from mesh.durations import to_seconds

@@ -1,7 +1,17 @@
-"""A whole mesh of its own for a benchmark: `unmute up` on free ports, held to some cores."""
+"""What the mesh itself costs: real services and a real orchestrator with engines that take no time.
+
+    python -m bench.mesh share      # its share of voice to voice at 64 conversations
+    python -m bench.mesh capacity   # how many conversations one core of an orchestrator holds
+    python -m bench.mesh soak       # 10,000 turns: memory, and what is left behind
+
+The orchestrator has one core to itself, the three services another, and the clients (`unmute loadtest`) the rest. Audio
+is 24 kHz, 80 ms a message, at real pace both ways; every conversation speaks for 1.2 s, is answered for 1.7 s and
+thinks for about half a second.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import signal
@@ -10,122 +20,292 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
+from rich.console import Console
+from rich.table import Table
 
-from bench.machine import cores
+from bench.machine import cores, describe
+from bench.zero import PHRASES
+from loadtest.crew import run_load
+from loadtest.progress import Gathering, Progress
+from loadtest.report import Report, Setup, make_report
+from loadtest.settings import LoadtestSettings
+from loadtest.speech import RATE
+from mesh.audio import write_wav
 from mesh.channels import HealthState, check_health, open_channel
-from mesh.names import HEALTH_NAMES, PORTS
+from mesh.names import HEALTH_NAMES
+from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
+from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
-START_SECONDS = 300.0
-STOP_SECONDS = 10.0
+FRAME_SECONDS = 0.08
+SPEECH_SECONDS = 1.2
+EXPLAIN = list(PHRASES)[-1]
+WARM_UP_SECONDS = 8.0
+"""What is measured in a mesh's first seconds is left out."""
+START_SECONDS = 60.0
+SAMPLE_SECONDS = 5.0
+AIM_P50, AIM_P99, AIM_CONVERSATIONS, AIM_GROWTH = 0.040, 0.080, 100, 0.05
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """Memory of one process, in bytes."""
+class Cores:
+    """Who runs where."""
 
-    name: str
-    rss: int
-    """What is resident, pages shared with others included."""
-    pss: int
-    """The same with shared pages divided among those who share them; 0 where the system does not tell."""
+    orchestrator: list[int]
+    services: list[int]
+    clients: list[int]
+
+    def __str__(self) -> str:
+        """Tells it in a title."""
+        return f"orchestrator on core {self.orchestrator}, services on {self.services}, clients on {self.clients}"
 
 
-class Mesh:
-    """A running mesh."""
+def share_cores() -> Cores:
+    """Returns one core for the orchestrator, one for the services, and the others for the clients."""
+    all_cores = cores()
+    if len(all_cores) < 3:
+        raise SystemExit("at least three cores are needed: one for the orchestrator alone, two for the rest")
+    return Cores(all_cores[:1], all_cores[1:2], all_cores[2:])
 
-    def __init__(self, base_port: int, process: asyncio.subprocess.Process, log: Path) -> None:
-        """Use `running_mesh`."""
-        self._base_port = base_port
-        self._process = process
-        self._log = log
-        self.seconds_to_serving = 0.0
 
-    def address(self, service: str) -> str:
-        """Returns where a service listens."""
-        return f"127.0.0.1:{self._base_port + PORTS[service] - PORTS['orchestrator']}"
+@dataclass
+class ZeroProcesses:
+    """A mesh with engines that take no time, each service in a process of its own."""
 
-    async def wait_until_serving(self) -> None:
-        """Returns once every service is SERVING; looks 20 times a second."""
-        deadline = time.monotonic() + START_SECONDS
-        for service, name in HEALTH_NAMES.items():
-            async with open_channel(self.address(service)) as channel:
-                while (await check_health(channel, name)).state is not HealthState.SERVING:
-                    if self._process.returncode is not None or time.monotonic() > deadline:
-                        raise RuntimeError(f"the mesh did not start:\n{self._log.read_text()}")
-                    await asyncio.sleep(0.05)
+    addresses: dict[str, str]
+    orchestrator: psutil.Process
 
-    def footprints(self) -> list[Footprint]:
-        """Returns the memory of the supervisor and of every service."""
-        supervisor = psutil.Process(self._process.pid)
-        found = []
-        for process in (supervisor, *supervisor.children(recursive=True)):
-            words = process.cmdline()
-            name = words[words.index("mesh") + 1] if "mesh" in words else process.name()
-            memory = process.memory_full_info()
-            found.append(Footprint(name, memory.rss, getattr(memory, "pss", 0)))
-        return found
-
-    async def stop(self) -> None:
-        """Presses Ctrl-C and waits."""
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+    async def used_slots(self) -> int:
+        """Returns how many streams and utterances are open in the services."""
+        async with open_channel(self.addresses["stt"]) as stt, open_channel(self.addresses["tts"]) as tts:
+            stt_stub: Any = stt_pb2_grpc.SpeechToTextServiceStub(stt)
+            tts_stub: Any = tts_pb2_grpc.TextToSpeechServiceStub(tts)
+            models = await stt_stub.ListModels(stt_pb2.ListModelsRequest(), timeout=5)
+            voices = await tts_stub.ListVoices(tts_pb2.ListVoicesRequest(), timeout=5)
+            return int(models.models[0].used_slot_count + voices.used_slot_count)
 
 
 @asynccontextmanager
-async def running_mesh(on: list[int] | None = None) -> AsyncIterator[Mesh]:
-    """Starts a mesh with the embedded engines, yields it once it serves, and stops it.
-
-    Args:
-        on: cores to hold it to; None: as this process.
-    """
-    base_port = _free_ports()
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "mesh.log"
-        began = time.perf_counter()
-        with log.open("wb") as output:
-            command = [sys.executable, "-m", "mesh", "up", "--no-page", "--base-port", str(base_port)]
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=asyncio.subprocess.STDOUT
+async def zero_processes(where: Cores, profile: Path | None = None) -> AsyncIterator[ZeroProcesses]:
+    """Starts it, yields it once all serve, and stops it; with `profile`, the orchestrator writes one there."""
+    ports = {name: _free_port() for name in HEALTH_NAMES}
+    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
+    orchestrator = [*profiler, "-m", "mesh", "orchestrator", "--port", str(ports["orchestrator"])]
+    for name in ("stt", "llm", "tts"):
+        orchestrator += [f"--{name}", addresses[name]]
+    orchestrator += ["--max-sessions", "10000", "--service-timeout", "60", "--log-level", "ERROR", "--seed", "1"]
+    async with AsyncExitStack() as stack:
+        for name in ("stt", "llm", "tts"):
+            await stack.enter_async_context(
+                _process([sys.executable, "-m", "bench.zero_server", name, str(ports[name])], where.services)
             )
-        # The services have not been started yet: they inherit the cores.
-        if on is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(process.pid, on)
-        mesh = Mesh(base_port, process, log)
+        process = await stack.enter_async_context(_process([sys.executable, *orchestrator], where.orchestrator))
+        deadline = time.monotonic() + START_SECONDS
+        for name, address in addresses.items():
+            async with open_channel(address) as channel:
+                while (await check_health(channel, HEALTH_NAMES[name])).state is not HealthState.SERVING:
+                    if time.monotonic() > deadline:
+                        raise RuntimeError(f"{name} does not serve")
+                    await asyncio.sleep(0.1)
+        yield ZeroProcesses(addresses, psutil.Process(process.pid))
+
+
+@asynccontextmanager
+async def _process(command: list[str], on: list[int]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, on)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         try:
-            await mesh.wait_until_serving()
-            mesh.seconds_to_serving = time.perf_counter() - began
-            yield mesh
-        finally:
-            await mesh.stop()
+            async with asyncio.timeout(30):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
-def first_cores(count: int) -> list[int] | None:
-    """Returns `count` cores to hold a mesh to; None where that cannot be done."""
-    return cores()[:count] if hasattr(os, "sched_setaffinity") else None
-
-
-def _free_ports() -> int:
-    for base in range(61_000, 64_000, 10):
-        if all(_is_free(base + offset) for offset in range(len(PORTS))):
-            return base
-    raise RuntimeError("no four ports in a row are free")
-
-
-def _is_free(port: int) -> bool:
+def _free_port() -> int:
     with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One load and what it took."""
+
+    conversations: int
+    report: Report
+    busy: float
+    """Share of its core that the orchestrator used."""
+
+
+async def measure(
+    mesh: ZeroProcesses,
+    speech: Path,
+    where: Cores,
+    console: Console,
+    *,
+    conversations: int,
+    seconds: float,
+    turns: int = 1000,
+) -> Measured:
+    """Holds conversations for `seconds`; those of the first moments are not counted."""
+    settings = LoadtestSettings(
+        files=[speech],
+        orchestrator=mesh.addresses["orchestrator"],
+        conversations=conversations,
+        turns=turns,
+        duration=seconds + WARM_UP_SECONDS,
+        ramp=WARM_UP_SECONDS / 2,
+        think=0.5,
+        instructions="Be brief.",
+        frame=FRAME_SECONDS,
+        processes=len(where.clients),
+    )
+    gathering = Gathering()
+    before, busy_before = time.monotonic(), sum(mesh.orchestrator.cpu_times()[:2])
+    with Progress(gathering, console, turns=None, duration=settings.duration) as progress:
+
+        def take(process: int, news: Any) -> None:
+            gathering.take(process, news)
+            progress.tell()
+
+        await run_load(settings, take, asyncio.Event())
+    spent = time.monotonic() - before
+    busy = (sum(mesh.orchestrator.cpu_times()[:2]) - busy_before) / spent
+    counted = [turn for turn in gathering.turns if turn.began >= WARM_UP_SECONDS]
+    setup = Setup(
+        protocol="converse",
+        target="",
+        conversations=conversations,
+        turns=turns,
+        duration=settings.duration,
+        ramp=settings.ramp,
+        think=settings.think,
+        barge_in=0,
+        deadline=settings.timeout,
+        frame=settings.frame,
+        processes=settings.processes,
+        seed=settings.seed,
+    )
+    report = make_report(setup, counted, started="", seconds=spent, lags=gathering.lags, problems=gathering.problems)
+    return Measured(conversations, report, busy)
+
+
+def _table(rows: list[Measured], title: str) -> Table:
+    table = Table("conversations", "turns", "p50", "p95", "p99", "client's lag p99", "bad", "gaps", "core", title=title)
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        share, lag, counts = row.report.stages.get("over_endpoint"), row.report.client_lag, row.report.counts
+        times = ["-"] * 3 if share is None else [f"{x * 1000:.1f} ms" for x in (share.p50, share.p95, share.p99)]
+        bad = counts.failed + counts.stuck + counts.early
+        late = "-" if lag is None else f"{lag.p99 * 1000:.1f} ms"
+        table.add_row(
+            str(row.conversations), str(counts.turns), *times, late, str(bad), str(counts.gaps), f"{row.busy:.0%}"
+        )
+    return table
+
+
+async def share(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
+    """Prints the mesh's share of voice to voice; returns whether it keeps the aims."""
+    profile = given.profile
+    async with zero_processes(where, profile) as mesh:
+        found = await measure(mesh, speech, where, console, conversations=given.conversations, seconds=given.seconds)
+    console.print(_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
+    stage = found.report.stages["over_endpoint"]
+    kept = stage.p50 <= AIM_P50 and stage.p99 <= AIM_P99 and found.report.clean
+    console.print(f"aims: p50 {AIM_P50 * 1000:g} ms, p99 {AIM_P99 * 1000:g} ms: {'kept' if kept else 'missed'}")
+    return kept
+
+
+async def capacity(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
+    """Prints the share at more and more conversations, until its p99 has doubled; returns whether it keeps the aim."""
+    rows: list[Measured] = []
+    async with zero_processes(where) as mesh:
+        for conversations in given.steps:
+            rows.append(await measure(mesh, speech, where, console, conversations=conversations, seconds=given.seconds))
+            p99s = [row.report.stages["over_endpoint"].p99 for row in rows]
+            if p99s[-1] > 4 * p99s[0]:
+                break
+    console.print(_table(rows, f"Conversations on one core of an orchestrator\n{describe()}\n{where}"))
+    held = [row.conversations for row, p99 in zip(rows, p99s, strict=True) if p99 <= 2 * p99s[0] and row.report.clean]
+    console.print(f"before p99 doubles: {max(held)} conversations (aim: {AIM_CONVERSATIONS})")
+    return max(held) >= AIM_CONVERSATIONS
+
+
+async def soak(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
+    """Prints the orchestrator's memory over many turns, and what is left; returns whether it keeps the aims."""
+    async with zero_processes(where) as mesh:
+        samples: list[tuple[float, int]] = []
+        began = time.monotonic()
+
+        async def watch() -> None:
+            while True:
+                samples.append((time.monotonic() - began, mesh.orchestrator.memory_info().rss))
+                await asyncio.sleep(SAMPLE_SECONDS)
+
+        watching = asyncio.create_task(watch())
+        # Half a second less than a turn takes, so that the turns asked for are reached.
+        seconds = given.turns / given.conversations * 3.7
+        found = await measure(
+            mesh, speech, where, console, conversations=given.conversations, seconds=seconds, turns=20
+        )
+        watching.cancel()
+        await asyncio.wait([watching])
+        await asyncio.sleep(3)
+        slots = await mesh.used_slots()
+        files, threads = mesh.orchestrator.num_fds(), mesh.orchestrator.num_threads()
+    # The first quarter warms caches and pools.
+    kept = [rss for at, rss in samples if at > samples[-1][0] / 4]
+    third = len(kept) // 3
+    early, late = float(np.median(kept[:third])), float(np.median(kept[-third:]))
+    growth = late / early - 1
+    table = Table("after", "orchestrator's memory", title=f"{found.report.counts.turns} turns\n{describe()}\n{where}")
+    for at, rss in samples[:: max(1, len(samples) // 20)]:
+        table.add_row(f"{at:.0f} s", f"{rss / 2**20:.1f} MiB")
+    console.print(table, _table([found], "What the turns took"))
+    console.print(
+        f"growth after warm-up {growth:+.1%} (aim: under {AIM_GROWTH:.0%}); stuck {found.report.counts.stuck}, failed "
+        f"{found.report.counts.failed}; left: {slots} used slots; the orchestrator holds {files} files, {threads} threads"
+    )
+    return growth < AIM_GROWTH and slots == 0 and found.report.counts.stuck == 0 and found.report.counts.failed == 0
+
+
+def main() -> int:
+    """Prints one table; returns 0 if it keeps the aims."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["share", "capacity", "soak"])
+    parser.add_argument("--conversations", type=int, default=64, help="of share and soak")
+    parser.add_argument("--seconds", type=float, default=60, help="of each load")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[16, 32, 64, 80, 100, 120, 140, 160], help="of capacity"
+    )
+    parser.add_argument("--turns", type=int, default=10_000, help="of soak")
+    parser.add_argument("--profile", type=Path, help="have share's orchestrator profiled to this file")
+    given = parser.parse_args()
+    where, console = share_cores(), Console(width=130)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, where.clients)
+    with tempfile.TemporaryDirectory() as folder:
+        speech = Path(folder) / "explain.wav"
+        write_wav(speech, np.full(round(SPEECH_SECONDS * RATE), EXPLAIN, np.float32), RATE)
+        command = {"share": share, "capacity": capacity, "soak": soak}[given.table]
+        return 0 if asyncio.run(command(speech, where, console, given)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

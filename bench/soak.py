@@ -42,7 +42,7 @@ MAX_GROWTH = 6 * 2**20
 """Resident memory, in bytes, that the second half of the conversations may add."""
 MAX_OBJECTS = 300
 """The same for Python objects."""
-ANSWER, STORY, CLOCK, BARGE_IN = PHRASES
+ANSWER, STORY, CLOCK, BARGE_IN, _ = PHRASES
 PLAN = ("spoken", "typed", "tool", "cancelled", "barge-in")
 
 

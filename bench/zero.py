@@ -35,8 +35,16 @@ RATE = 16_000
 VOICE_RATE = 24_000
 SLOTS = 1024
 
-PHRASES = {0.2: "please answer", 0.4: "please tell a long story", 0.6: "please use the clock", 0.8: "wait a moment"}
+PHRASES = {
+    0.2: "please answer",
+    0.4: "please tell a long story",
+    0.6: "please use the clock",
+    0.8: "wait a moment",
+    0.95: "please explain it",
+}
 """What is heard, by the amplitude of the audio."""
+EXPLANATION = "Well, this is a sentence of about as many words as people say before they stop and listen to you again."
+"""21 words, which `ZeroTts` speaks in 1.68 s."""
 
 E = TypeVar("E")
 
@@ -62,10 +70,9 @@ class _Queue(Generic[E]):
 class ZeroStt:
     """Hears a phrase in loud audio, and its end in the silence after it."""
 
-    capabilities = stt.Capabilities("zero-stt", ("en",), RATE, 0.02, 0.0, True, True, SLOTS, "MIT")
-
-    def __init__(self) -> None:
-        """No session is open."""
+    def __init__(self, rate: int = RATE) -> None:
+        """`rate`, in Hz, is what it hears; audio of another is resampled by the service."""
+        self.capabilities = stt.Capabilities("zero-stt", ("en",), rate, 0.02, 0.0, True, True, SLOTS, "MIT")
         self.sessions: set[ZeroSttSession] = set()
 
     @property
@@ -99,7 +106,7 @@ class ZeroSttSession:
 
     @property
     def _now(self) -> float:
-        return self._received / RATE
+        return self._received / self._engine.capabilities.sample_rate
 
     async def push(self, samples: NDArray[np.float32]) -> None:
         """Hears a phrase, or its end."""
@@ -200,6 +207,10 @@ class ZeroLlmSession:
                 yield llm.TextDelta("Once upon a time there was a fox, and")
                 await self._stopped.wait()
                 yield llm.Finished(llm.FinishReason.STOPPED, llm.Usage(1, 0, 9))
+            elif last.role is llm.Role.USER and "explain" in last.text:
+                for number, word in enumerate(EXPLANATION.split()):
+                    yield llm.TextDelta(word if number == 0 else f" {word}")
+                yield llm.Finished(llm.FinishReason.STOP, llm.Usage(1, 0, len(EXPLANATION.split())))
             else:
                 yield llm.TextDelta("All right.")
                 yield llm.Finished(llm.FinishReason.STOP, llm.Usage(1, 0, 2))

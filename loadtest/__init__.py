@@ -1,0 +1,1 @@
+"""`unmute loadtest`: many spoken conversations at once, and what they took."""
