@@ -20,6 +20,7 @@ from ui.bridge import Bridge, describe
 from ui.gate import Gate
 from ui.limits import Limits
 from ui.orchestrator import Orchestrator
+from ui.policy import ContentPolicy
 from ui.settings import UiSettings
 from ui.tokens import Tokens
 
@@ -53,6 +54,7 @@ def create_app(settings: UiSettings) -> FastAPI:
     app.mount("/panel", _Panel(directory=page.PANEL), name="panel")
     page.mount(app, settings.root_path)
     password = settings.password.get_secret_value() if settings.password else ""
+    app.add_middleware(ContentPolicy, framed_by=settings.framed_by)
     app.add_middleware(Gate, user=settings.user, password=password)
     return app
 

@@ -109,6 +109,22 @@ async def browsing(*, microphone: str | None = None, **options: Any) -> AsyncIte
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# Told on the console, where what the worker may not do is told as well.
+_TELL_VIOLATIONS = """addEventListener('securitypolicyviolation',
+  (event) => console.error('Content Security Policy:', event.effectiveDirective, event.blockedURI))"""
+
+
+async def watch(context: BrowserContext, url: str) -> list[str]:
+    """Returns a list that fills with what no page may do: throw, break its policy, ask others than `url`."""
+    wrongs: list[str] = []
+    own = (url, "data:", "blob:", url.replace("http", "ws", 1))
+    await context.add_init_script(_TELL_VIOLATIONS)
+    context.on("weberror", lambda error: wrongs.append(str(error.error)))
+    context.on("request", lambda request: None if request.url.startswith(own) else wrongs.append(request.url))
+    context.on("console", lambda line: wrongs.append(line.text) if "Content Security Policy" in line.text else None)
+    return wrongs
+
+
 async def open_page(context: BrowserContext, url: str) -> Page:
     """Opens the page and waits until it can be used."""
     page = await context.new_page()

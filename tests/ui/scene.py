@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.ui.browser import LOUDNESS, browsing, connect, open_page, quiet_wav, serving, tone_wav
+from tests.ui.browser import LOUDNESS, browsing, connect, open_page, quiet_wav, serving, tone_wav, watch
 from tests.ui.scripted import Orchestrator, Play, Stage, tone
 from unmute.conversation.v1 import conversation_pb2 as pb
 
@@ -54,19 +54,12 @@ async def staging(
         async with serving(address) as url, browsing(microphone=microphone, **options) as context:
             if before:
                 await context.add_init_script(before)
-            errors: list[str] = []
-            context.on("page", lambda page: page.on("pageerror", lambda error: errors.append(str(error))))
-            # The page asks nobody but its own server for anything.
-            context.on("request", lambda request: None if _is_own(request.url, url) else errors.append(request.url))
+            errors = await watch(context, url)
             page = await open_page(context, url)
             yield Scene(page, orchestrator, url, errors)
             assert errors == []
     finally:
         await orchestrator.stop()
-
-
-def _is_own(address: str, url: str) -> bool:
-    return address.startswith((url, "data:", "blob:"))
 
 
 async def forever(stage: Stage) -> None:

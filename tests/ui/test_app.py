@@ -74,6 +74,27 @@ async def test_the_panel_is_served_with_headers_that_protect(site: httpx.AsyncCl
     assert page.headers["referrer-policy"] == "same-origin"
 
 
+async def test_a_page_runs_its_own_scripts_alone_and_is_framed_by_nobody(unix_address: str) -> None:
+    async with serving(unix_address) as url, httpx.AsyncClient(base_url=url) as client:
+        page, script = await client.get("/"), await client.get("panel/worker.js")
+    for answer in (page, script):
+        policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+        assert policy["connect-src"] == "'self'"
+        assert "'unsafe-inline'" not in policy["script-src"]
+    # Each of Gradio's scripts in the page has a hash of its own, as it was sent.
+    inline = page.text.count("<script") - page.text.count(" src=")
+    assert policy["script-src"] == "'self' 'unsafe-eval'"
+    assert page.headers["content-security-policy"].count("'sha256-") == inline >= 3
+
+
+async def test_a_page_may_be_framed_by_those_who_are_named(unix_address: str) -> None:
+    friends: dict[str, Any] = {"framed_by": ["https://friend.example", "https://other.example"]}
+    async with serving(unix_address, **friends) as url, httpx.AsyncClient(base_url=url) as client:
+        policy = (await client.get("/")).headers["content-security-policy"]
+    assert policy.endswith("frame-ancestors https://friend.example https://other.example")
+
+
 async def test_nobody_can_leave_files_here(site: httpx.AsyncClient) -> None:
     refused = await site.post("gradio_api/upload", files={"files": ("large.bin", b"x" * 10_000)})
     assert refused.status_code == 413
