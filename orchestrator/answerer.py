@@ -14,12 +14,13 @@ from orchestrator.plan import Plan
 from orchestrator.prompts.base import examples, greeting
 from orchestrator.prompts.brevity import SentenceLimit
 from orchestrator.prompts.history import estimate_tokens, message_tokens, trim
+from orchestrator.tools.choice import Functions
 from orchestrator.turns.actions import Cue, StartAnswer
 from orchestrator.turns.events import AnswerCall, AnswerFailed, AnswerFinished, AnswerText, Event, Service
 from orchestrator.turns.items import Message, Role
 from orchestrator.upstreams import AnswerRequest, LlmSession
 from orchestrator.upstreams.calls import is_retryable
-from orchestrator.upstreams.contract import ToolUse
+from orchestrator.upstreams.contract import ToolDefinition, ToolUse
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Answerer:
 
     def __init__(
         self,
-        llm: LlmSession,
+        open_llm: Callable[[], LlmSession],
         feed: Callable[[Event], None],
         spawn: Spawn,
         failed: Callable[[Service], None],
@@ -54,13 +55,14 @@ class Answerer:
         """Works for one session.
 
         Args:
-            llm: the exchange with the model.
+            open_llm: begins an exchange with the model.
             feed: takes events.
             spawn: starts a task of the session.
             failed: is told that the service failed.
             succeeded: is told that it works.
         """
-        self._llm = llm
+        self._open_llm = open_llm
+        self._llm = open_llm()
         self._feed = feed
         self._spawn = spawn
         self._failed = failed
@@ -75,7 +77,9 @@ class Answerer:
         request = make_request(action, plan)
         asked_for = action.options.max_output_tokens or plan.max_output_tokens
         limit = SentenceLimit(SHORT_ANSWER_CHARACTERS) if plan.compact and not asked_for else None
-        task = self._spawn(self._answer(request, limit))
+        task = self._spawn(
+            self._answer_aside(request, limit) if action.aside else self._answer(self._llm, request, limit)
+        )
         self._tasks[action.answer_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(action.answer_id, None))
 
@@ -87,16 +91,28 @@ class Answerer:
 
     def prefill(self, messages: tuple[Message, ...], plan: Plan) -> None:
         """Lets the model read what an answer will begin with."""
-        prefix = compose(messages, Cue.NONE, plan.prompt, plan)
+        prefix = compose(messages, Cue.NONE, plan.prompt, plan, definitions=plan.functions.definitions)
         if self._tasks or prefix == self._prefilled:
             return
         self._prefilled = prefix
-        self._llm.prefill(prefix, plan.definitions)
+        self._llm.prefill(prefix, plan.functions.definitions)
 
-    async def _answer(self, request: AnswerRequest, limit: SentenceLimit | None) -> None:
+    async def close(self) -> None:
+        """Ends the exchange with the model."""
+        await self._llm.close()
+
+    async def _answer_aside(self, request: AnswerRequest, limit: SentenceLimit | None) -> None:
+        """Answers beside another answer, which holds the conversation's own exchange."""
+        llm = self._open_llm()
+        try:
+            await self._answer(llm, request, limit)
+        finally:
+            await llm.close()
+
+    async def _answer(self, llm: LlmSession, request: AnswerRequest, limit: SentenceLimit | None) -> None:
         answer_id = request.answer_id
         try:
-            async with aclosing(cast("Any", self._llm.answer(request))) as answer:
+            async with aclosing(cast("Any", llm.answer(request))) as answer:
                 async for event in answer:
                     if limit is not None and isinstance(event, AnswerText):
                         text, ended = limit.take(event.text)
@@ -140,16 +156,19 @@ def make_request(action: StartAnswer, plan: Plan) -> AnswerRequest:
     """What the model is asked."""
     options = action.options
     limit = options.max_output_tokens or plan.max_output_tokens or (SHORT_ANSWER_TOKENS if plan.compact else None)
-    use = plan.tool_use
+    functions = options.shell if isinstance(options.shell, Functions) else plan.functions
+    use = functions.use
     if use in (ToolUse.REQUIRED, ToolUse.NAMED) and action.messages and action.messages[-1].role is Role.TOOL:
         # The call that was demanded has been made; to demand it again would never end.
         use = ToolUse.AUTO
     return AnswerRequest(
         answer_id=action.answer_id,
-        messages=compose(action.messages, action.cue, options.instructions or plan.prompt, plan, limit),
-        tools=plan.definitions,
+        messages=compose(
+            action.messages, action.cue, options.instructions or plan.prompt, plan, limit, functions.definitions
+        ),
+        tools=functions.definitions,
         tool_use=use,
-        tool_name=plan.tool_name if use is ToolUse.NAMED else "",
+        tool_name=functions.name if use is ToolUse.NAMED else "",
         max_output_tokens=limit,
         # A small model that begins a second paragraph has nothing more to say.
         stop_sequences=("\n\n",) if plan.compact else (),
@@ -158,7 +177,12 @@ def make_request(action: StartAnswer, plan: Plan) -> AnswerRequest:
 
 
 def compose(
-    messages: tuple[Message, ...], cue: Cue, prompt: str, plan: Plan, max_output_tokens: int | None = None
+    messages: tuple[Message, ...],
+    cue: Cue,
+    prompt: str,
+    plan: Plan,
+    max_output_tokens: int | None = None,
+    definitions: tuple[ToolDefinition, ...] = (),
 ) -> tuple[Message, ...]:
     """The system prompt and as much of the conversation as fits, ending with what the model is to answer."""
     said = list(messages)
@@ -176,7 +200,7 @@ def compose(
         case _:
             pass
     context = plan.services.llm.context_tokens
-    tools = sum(estimate_tokens(one.name + one.description + one.parameters_json_schema) for one in plan.definitions)
+    tools = sum(estimate_tokens(one.name + one.description + one.parameters_json_schema) for one in definitions)
     room = min(max_output_tokens or ANSWER_TOKENS, context // 2)
     system, shown = Message(Role.SYSTEM, prompt), examples(plan.compact, plan.language_code)
     room += sum(message_tokens(message) for message in shown)

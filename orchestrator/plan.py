@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mesh.audio import Format, read_format
@@ -15,24 +15,15 @@ from orchestrator.feeds import FeedError, Feeds
 from orchestrator.prompts.base import COMPACT_CONTEXT_TOKENS, Headline, PromptContext, system_prompt
 from orchestrator.prompts.news import News
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.tools import OfferedTool, ToolBox
-from orchestrator.turns.settings import Config, ToolSpec, TurnSettings
-from orchestrator.upstreams import Services, ToolDefinition, Voice
-from orchestrator.upstreams.contract import ToolUse
+from orchestrator.tools import ToolBox
+from orchestrator.tools.choice import Functions, of_server, read_choice, read_functions
+from orchestrator.turns.settings import Config, TurnSettings
+from orchestrator.upstreams import Services, Voice
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 FIELD = "session_update.session"
 MAX_INSTRUCTIONS = 100_000
-MAX_TOOLS = 128
 DEFAULT_RATE = 24_000
-
-_TOOL_USE = {
-    pb.TOOL_CHOICE_UNSPECIFIED: ToolUse.AUTO,
-    pb.TOOL_CHOICE_AUTO: ToolUse.AUTO,
-    pb.TOOL_CHOICE_NONE: ToolUse.NONE,
-    pb.TOOL_CHOICE_REQUIRED: ToolUse.REQUIRED,
-    pb.TOOL_CHOICE_NAMED: ToolUse.NAMED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +54,9 @@ class Plan:
     speaking_rate: float | None
     config: Config
     """What the core knows."""
-    definitions: tuple[ToolDefinition, ...] = ()
-    server_tools: dict[str, OfferedTool] = field(default_factory=dict)
-    tool_use: ToolUse = ToolUse.AUTO
-    tool_name: str = ""
+    functions: Functions = field(default_factory=Functions)
+    only_given_functions: bool = False
+    """Without any that are given, the model has none: not the server's own."""
     max_output_tokens: int | None = None
 
     @property
@@ -85,38 +75,31 @@ class Planner:
         self._taken: dict[str, Character] = {}
         self._headlines: dict[str, tuple[Headline, ...]] = {}
 
-    async def first(self, config: pb.SessionConfig) -> Plan:
+    async def first(self, update: pb.SessionUpdate) -> Plan:
         """The plan for the first settings.
 
         Raises:
             MeshError: they cannot be served; names the field.
         """
+        config = update.session
         if not config.HasField("input_format"):
             raise InvalidArgumentError(f"{FIELD}.input_format", "is required")
-        return await self._plan(config)
+        check_mask(update)
+        return await self._plan(config, only_given_functions="tools" in update.update_mask.paths)
 
-    async def changed(self, old: Plan, update: pb.SessionConfig) -> Plan:
+    async def changed(self, old: Plan, update: pb.SessionUpdate) -> Plan:
         """The plan after a later update; what it leaves unset stays.
 
         Raises:
             MeshError: it cannot be served; names the field.
         """
+        merged = _merge(old.proto, update)
         for name in ("input_format", "output_format"):
-            if update.HasField(name) and getattr(update, name) != getattr(old.proto, name):
+            if merged.HasField(name) and getattr(merged, name) != getattr(old.proto, name):
                 raise InvalidArgumentError(f"{FIELD}.{name}", "is fixed by the first message")
-        merged = pb.SessionConfig()
-        merged.CopyFrom(old.proto)
-        for repeated in ("tools", "language_codes"):
-            if len(getattr(update, repeated)):
-                merged.ClearField(repeated)
-        if (mode := update.turn_detection.WhichOneof("mode")) is not None:
-            # Of the old mode nothing stays: its threshold would win over a new eagerness.
-            merged.turn_detection.ClearField(mode)
-        if update.HasField("instructions") and not update.HasField("voice_id"):
-            # Another character comes with its own voice.
-            merged.ClearField("voice_id")
-        merged.MergeFrom(update)
-        plan = await self._plan(merged)
+            getattr(merged, name).CopyFrom(getattr(old.proto, name))
+        only_given = old.only_given_functions or "tools" in update.update_mask.paths
+        plan = await self._plan(merged, only_given_functions=only_given)
         return replace(plan, config=replace(plan.config, speaks_first=False))
 
     async def instructions(self, instructions: pb.Instructions, plan: Plan, field: str) -> str:
@@ -135,7 +118,7 @@ class Planner:
                 return voice
         raise NotFoundError(field, f"no voice {voice_id!r}")
 
-    async def _plan(self, config: pb.SessionConfig) -> Plan:
+    async def _plan(self, config: pb.SessionConfig, *, only_given_functions: bool) -> Plan:
         settings = self._environment.settings
         input_format = read_format(config.input_format, f"{FIELD}.input_format")
         prompt, language, character = await self._prompt(
@@ -147,17 +130,20 @@ class Planner:
         else:
             output_format = Format(voice.sample_rate or DEFAULT_RATE)
         turns = _turns(config, settings)
-        definitions, server_tools, specs = await self._tools(config)
-        use, name = _tool_choice(config, definitions)
+        functions = await self._session_functions(config, only_given=only_given_functions)
+        speaks = read_modalities(config.output_modalities, f"{FIELD}.output_modalities") is not False
         languages = self._languages(config, language)
         core = Config(
             turns=turns,
             language_codes=languages,
-            tools=specs,
+            tools=functions.specs,
             speaks_first=character is not None and character.speaks_first,
             reports_playback=config.reports_playback,
             interim_transcripts=config.interim_transcripts,
             turn_predictions=config.turn_predictions,
+            speaks=speaks,
+            answer_tool_results=not config.HasField("answer_tool_results") or config.answer_tool_results,
+            debug=config.debug,
         )
         return Plan(
             proto=_in_force(config, input_format, output_format, voice, turns, self._default.id),
@@ -170,10 +156,8 @@ class Planner:
             voice=voice,
             speaking_rate=_speaking_rate(config),
             config=core,
-            definitions=definitions,
-            server_tools=server_tools,
-            tool_use=use,
-            tool_name=name,
+            functions=functions,
+            only_given_functions=only_given_functions,
             max_output_tokens=_max_tokens(config),
         )
 
@@ -262,78 +246,82 @@ class Planner:
         fitting = [voice for voice in voices if (voice.model, voice.id) == (choice.model, choice.voice_id)]
         return (fitting or list(voices) or [Voice("", "", (), DEFAULT_RATE)])[0]
 
-    async def _tools(
-        self, config: pb.SessionConfig
-    ) -> tuple[tuple[ToolDefinition, ...], dict[str, OfferedTool], tuple[ToolSpec, ...]]:
-        model = self._services.llm
-        if len(config.tools) > MAX_TOOLS:
-            raise InvalidArgumentError(f"{FIELD}.tools", f"are more than {MAX_TOOLS}")
-        if config.tools and not model.tools:
-            raise FailedPreconditionError(
-                f"{FIELD}.tools: the language model {model.id} cannot call functions", reason="INVALID_REQUEST"
-            )
-        definitions: list[ToolDefinition] = []
-        specs: list[ToolSpec] = []
-        offered: dict[str, OfferedTool] = {}
-        taken: set[str] = set()
-
-        def take(name: str, field: str) -> None:
-            if name in taken:
-                raise InvalidArgumentError(field, f"a second function is called {name!r}")
-            taken.add(name)
-
-        for index, tool in enumerate(config.tools):
-            field = f"{FIELD}.tools[{index}]"
-            match tool.WhichOneof("tool"):
-                case "function":
-                    definition = _read_function(tool.function, f"{field}.function")
-                    take(definition.name, f"{field}.function.name")
-                    definitions.append(definition)
-                    specs.append(ToolSpec(definition.name, on_client=True))
-                case "server":
-                    field = f"{field}.server"
-                    for one in await self._environment.tools.offered(
-                        tool.server.label, tuple(tool.server.allowed_tools), field
-                    ):
-                        take(one.name, field)
-                        offered[one.name] = one
-                case _:
-                    raise InvalidArgumentError(field, "must be function or server")
-        if not config.tools and model.tools:
+    async def _session_functions(self, config: pb.SessionConfig, *, only_given: bool) -> Functions:
+        """The functions of the session; the server's own where none are given, unless `only_given`."""
+        model, box = self._services.llm, self._environment.tools
+        functions = await read_functions(config.tools, model, box, f"{FIELD}.tools")
+        if not config.tools and model.tools and not only_given:
             names = self._environment.settings.default_tools
-            offered = {tool.name: tool for tool in self._environment.tools.defaults(names)}
-        for one in offered.values():
-            definitions.append(ToolDefinition(one.name, one.description, one.parameters_json_schema))
-            specs.append(ToolSpec(one.name, slow=one.slow))
-        return tuple(definitions), offered, tuple(specs)
+            functions = of_server({tool.name: tool for tool in box.defaults(names)})
+        use, name = read_choice(config.tool_choice, config.tool_name, functions, FIELD)
+        return replace(functions, use=use, name=name)
+
+    async def functions(self, config: pb.ResponseConfig, plan: Plan, field: str) -> Functions:
+        """The functions of one response; the session's where it gives none.
+
+        Raises:
+            MeshError: they cannot be served; `field` is the path of `config`.
+        """
+        functions = plan.functions
+        if config.tools:
+            model, box = self._services.llm, self._environment.tools
+            functions = await read_functions(config.tools, model, box, f"{field}.tools")
+        if config.out_of_band:
+            functions = functions.of_client()
+        if config.tools or config.tool_choice:
+            use, name = read_choice(config.tool_choice, config.tool_name, functions, field)
+            functions = replace(functions, use=use, name=name)
+        return functions
 
 
-def _read_function(function: pb.FunctionTool, field: str) -> ToolDefinition:
-    name = function.name
-    if not (
-        0 < len(name) <= 64
-        and all(character.isascii() and (character.isalnum() or character in "_-") for character in name)
-    ):
-        raise InvalidArgumentError(f"{field}.name", "must be 1 to 64 of a-z, A-Z, 0-9, _ and -")
-    schema = function.parameters_json_schema or '{"type": "object", "properties": {}}'
-    try:
-        parsed = json.loads(schema)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise InvalidArgumentError(f"{field}.parameters_json_schema", "is no JSON object")
-    return ToolDefinition(name, function.description, schema)
+def read_modalities(modalities: Sequence[pb.Modality.ValueType], field: str) -> bool | None:
+    """Whether a response is spoken; None: the request does not say.
+
+    Raises:
+        InvalidArgumentError: `field` holds something else.
+    """
+    if not modalities:
+        return None
+    if any(one not in (pb.MODALITY_TEXT, pb.MODALITY_AUDIO) for one in modalities):
+        raise InvalidArgumentError(field, "must be TEXT or AUDIO")
+    return pb.MODALITY_AUDIO in modalities
 
 
-def _tool_choice(config: pb.SessionConfig, definitions: tuple[ToolDefinition, ...]) -> tuple[ToolUse, str]:
-    if config.tool_choice not in _TOOL_USE:
-        raise InvalidArgumentError(f"{FIELD}.tool_choice", f"unknown value {config.tool_choice}")
-    use = _TOOL_USE[config.tool_choice]
-    if use is ToolUse.REQUIRED and not definitions:
-        raise InvalidArgumentError(f"{FIELD}.tool_choice", "demands a function, but there are none")
-    if use is ToolUse.NAMED and config.tool_name not in [definition.name for definition in definitions]:
-        raise InvalidArgumentError(f"{FIELD}.tool_name", f"no function is called {config.tool_name!r}")
-    return use, config.tool_name if use is ToolUse.NAMED else ""
+def _merge(old: pb.SessionConfig, update: pb.SessionUpdate) -> pb.SessionConfig:
+    """The settings after an update; what it does not change stays.
+
+    Raises:
+        InvalidArgumentError: the mask names what is no setting.
+    """
+    session = update.session
+    merged = pb.SessionConfig()
+    merged.CopyFrom(old)
+    roots = {path.partition(".")[0] for path in update.update_mask.paths}
+    if "instructions" in roots or (not roots and session.HasField("instructions")):
+        # Another character comes with its own voice.
+        merged.ClearField("voice_id")
+    if roots:
+        check_mask(update)
+        update.update_mask.MergeMessage(session, merged, True, True)
+        return merged
+    for repeated in ("tools", "language_codes", "output_modalities"):
+        if len(getattr(session, repeated)):
+            merged.ClearField(repeated)
+    if (mode := session.turn_detection.WhichOneof("mode")) is not None:
+        # Of the old mode nothing stays: its threshold would win over a new eagerness.
+        merged.turn_detection.ClearField(mode)
+    merged.MergeFrom(session)
+    return merged
+
+
+def check_mask(update: pb.SessionUpdate) -> None:
+    """Checks the mask of an update.
+
+    Raises:
+        InvalidArgumentError: it names what is no setting.
+    """
+    if not update.update_mask.IsValidForDescriptor(pb.SessionConfig.DESCRIPTOR):
+        raise InvalidArgumentError("session_update.update_mask", "names what is no setting of a session")
 
 
 def _turns(config: pb.SessionConfig, settings: OrchestratorSettings) -> TurnSettings:
@@ -387,6 +375,8 @@ def _in_force(
         full.voice_id = voice.id
     if full.instructions.WhichOneof("instructions") is None:
         full.instructions.preset.character_id = character_id
+    if not full.output_modalities:
+        full.output_modalities.append(pb.MODALITY_AUDIO)
     full.max_output_lead.CopyFrom(to_duration(turns.max_output_lead))
     write_detection(turns, full.turn_detection)
     return full

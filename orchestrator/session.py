@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
@@ -17,19 +18,22 @@ from mesh.errors import (
     UnavailableError,
 )
 from orchestrator.answerer import Answerer
+from orchestrator.dictation import Dictation
 from orchestrator.listener import Listener
 from orchestrator.outbox import Outbox, Write
 from orchestrator.plan import Environment, Plan, Planner
 from orchestrator.requests import read_request
 from orchestrator.speaker import Speaker
-from orchestrator.tools import ToolError
+from orchestrator.tools import OfferedTool, ToolError
+from orchestrator.tools.choice import Functions
 from orchestrator.turns import actions, events
 from orchestrator.turns.actions import Action, CloseStatus
 from orchestrator.turns.events import Event, Service
 from orchestrator.turns.reducer import reduce
 from orchestrator.turns.state import State
-from orchestrator.upstreams import LlmSession, Upstreams
-from orchestrator.wire import Wire, error_event
+from orchestrator.upstreams import Upstreams
+from orchestrator.wire import Wire
+from orchestrator.wire_errors import error_event
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -37,7 +41,9 @@ _log = logging.getLogger(__name__)
 FIRST_RECHECK = 0.5
 LAST_RECHECK = 5.0
 MAX_WAITING = 64
-_IN_ORDER = frozenset({"session_update", "item_create", "response_create"})
+_IN_ORDER = frozenset(
+    {"session_update", "item_create", "item_retrieve", "item_truncate", "item_delete", "response_create"}
+)
 """Requests that build on each other; the first may wait for feeds and tool servers, all others act at once."""
 
 
@@ -58,12 +64,14 @@ class Session:
         self._upstreams = upstreams
         self._write = write
         self._outbox = Outbox(self._settings.slow_client_seconds)
-        self._wire = Wire()
+        self._wire = Wire(self.id.replace("sess_", "conv_"))
         self._state = State()
         self._pending: deque[Event] = deque()
         self._reducing = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tools: dict[str, asyncio.Task[None]] = {}
+        self._offered: dict[str, OfferedTool] = {}
+        self._dictation = Dictation(upstreams)
         self._failures: dict[Service, int] = {}
         self._watched: set[Service] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,23 +95,25 @@ class Session:
         first = await self._first(requests)
         services = await self._upstreams.describe()
         self._planner = Planner(self._environment, services, self._settings.seed)
-        self._plan = await self._planner.first(first.session_update.session)
+        self._plan = await self._planner.first(first.session_update)
         layout = self._plan.input_format
         self._decoder = Decoder(layout, layout.sample_rate, "input_audio")
         self._listener = Listener(self._upstreams, layout, self._plan.stt_language_codes, self._feed)
-        llm: LlmSession | None = None
+        answerer: Answerer | None = None
         try:
             await self._listener.open()
-            llm = self._upstreams.open_llm()
-            await self._converse(requests, llm, first)
+            answerer = self._answerer = Answerer(
+                self._upstreams.open_llm, self._feed, self._spawn, self._service_failed, self._service_works
+            )
+            await self._converse(requests, first)
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
             for timer in self._timers.values():
                 timer.cancel()
             await self._listener.close()
-            if llm is not None:
-                await llm.close()
+            if answerer is not None:
+                await answerer.close()
 
     def drain(self) -> None:
         """Tells the client that the server is to stop."""
@@ -125,19 +135,17 @@ class Session:
             raise InvalidArgumentError("session_update", "must be the first message")
         return request
 
-    async def _converse(
-        self, requests: AsyncIterator[pb.ConverseRequest], llm: LlmSession, first: pb.ConverseRequest
-    ) -> None:
+    async def _converse(self, requests: AsyncIterator[pb.ConverseRequest], first: pb.ConverseRequest) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
-            self._answerer = Answerer(llm, self._feed, self._spawn, self._service_failed, self._service_works)
             self._speaker = Speaker(
                 self._upstreams, self._outbox, self._feed, self._spawn, self._service_failed, self._service_works
             )
             self._adopt(self._plan)
             created = pb.SessionCreated(
-                session_id=self.id, conversation_id=self.id.replace("sess_", "conv_"), session=self._plan.proto
+                session_id=self.id, conversation_id=self._wire.conversation_id, session=self._plan.proto
             )
+            created.expire_time.FromMilliseconds(round(1000 * (time.time() + self._settings.max_session_seconds)))
             self._outbox.send(pb.ConverseResponse(session_created=created), first.event_id)
             self._touched = self._loop.time()
             self._started = True
@@ -200,11 +208,14 @@ class Session:
                 if position > before:
                     self._listener.send(request.input_audio.data, position - count, position)
             case "session_update":
-                plan = await self._planner.changed(self._plan, request.session_update.session)
+                plan = await self._planner.changed(self._plan, request.session_update)
                 self._adopt(plan)
                 self._feed_request(events.SessionChanged(plan.config), request)
             case _:
-                self._feed_request(await read_request(request, self._plan, self._planner), request)
+                event = await read_request(request, self._plan, self._planner, self._dictation)
+                if isinstance(event, events.ResponseRequested) and isinstance(event.options.shell, Functions):
+                    self._offer(event.options.shell)
+                self._feed_request(event, request)
 
     def _feed_request(self, event: Event, request: pb.ConverseRequest) -> None:
         """What the core emits at once for it was caused by it."""
@@ -219,7 +230,12 @@ class Session:
         self._listener.change_languages(plan.stt_language_codes)
         self._wire.config = plan.proto
         self._wire.voice_id = plan.voice.id
-        self._wire.labels |= {name: tool.label for name, tool in plan.server_tools.items()}
+        self._offer(plan.functions)
+
+    def _offer(self, functions: Functions) -> None:
+        """What was offered once may still be called by an answer that has begun."""
+        self._offered |= functions.offered
+        self._wire.labels |= {name: tool.label for name, tool in functions.offered.items()}
 
     async def _limit(self) -> None:
         """Ends a session that is idle or too old."""
@@ -317,7 +333,7 @@ class Session:
 
     async def _run_tool(self, action: actions.RunTool) -> None:
         try:
-            tool = self._plan.server_tools.get(action.name)
+            tool = self._offered.get(action.name)
             if tool is None:
                 raise ToolError(f"there is no function {action.name}")
             output = await tool.run(action.arguments_json)

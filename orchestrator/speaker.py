@@ -115,7 +115,7 @@ class Speaker:
             data = bytes(utterance.audio[:size])
             del utterance.audio[:size]
             first_sample = utterance.first_sample + utterance.sent
-            self._outbox.send(audio_delta(action.response_id, action.item_id, data, first_sample))
+            self._outbox.send(audio_delta(action.response_id, action.item_id, data, first_sample, action.output_index))
             utterance.sent += count
         if action.item_id == self._item:
             self._item_samples = max(self._item_samples, utterance.first_sample + utterance.sent)

@@ -6,15 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.durations import to_duration
-from mesh.errors import (
-    InvalidArgumentError,
-    MeshError,
-    NotFoundError,
-    ResourceExhaustedError,
-    UnavailableError,
-)
-from mesh.status import code_of
 from orchestrator.turns import client, items
+from orchestrator.wire_errors import core_error
 from unmute.audio.v1 import audio_pb2
 from unmute.conversation.v1 import conversation_pb2 as pb
 
@@ -41,6 +34,7 @@ _STATUS_REASON = {
     client.StatusReason.TURN_DETECTED: pb.RESPONSE_STATUS_REASON_TURN_DETECTED,
     client.StatusReason.CLIENT_CANCELLED: pb.RESPONSE_STATUS_REASON_CLIENT_CANCELLED,
     client.StatusReason.MAX_OUTPUT_TOKENS: pb.RESPONSE_STATUS_REASON_MAX_OUTPUT_TOKENS,
+    client.StatusReason.CONTENT_FILTER: pb.RESPONSE_STATUS_REASON_CONTENT_FILTER,
 }
 _WORK_STATUS = {
     client.WorkStatus.IN_PROGRESS: pb.WORK_STATUS_IN_PROGRESS,
@@ -53,20 +47,13 @@ _INTERRUPTIONS = {
     client.InterruptionReason.TRANSCRIPT: pb.INTERRUPTION_REASON_TRANSCRIPT,
     client.InterruptionReason.CLIENT: pb.INTERRUPTION_REASON_CLIENT,
 }
-_ERRORS = {
-    client.ErrorReason.INVALID_REQUEST: (pb.ERROR_REASON_INVALID_REQUEST, 3),
-    client.ErrorReason.NOT_FOUND: (pb.ERROR_REASON_NOT_FOUND, 5),
-    client.ErrorReason.RESPONSE_ACTIVE: (pb.ERROR_REASON_RESPONSE_ACTIVE, 9),
-    client.ErrorReason.STT_UNAVAILABLE: (pb.ERROR_REASON_STT_UNAVAILABLE, 14),
-    client.ErrorReason.LLM_UNAVAILABLE: (pb.ERROR_REASON_LLM_UNAVAILABLE, 14),
-    client.ErrorReason.TTS_UNAVAILABLE: (pb.ERROR_REASON_TTS_UNAVAILABLE, 14),
-}
 
 
 class Wire:
     """Translates for one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, conversation_id: str = "") -> None:
+        self.conversation_id = conversation_id
         self.config = pb.SessionConfig()
         """All settings in force."""
         self.voice_id = ""
@@ -81,10 +68,7 @@ class Wire:
         """An item of the conversation."""
         match item:
             case items.MessageItem():
-                part = pb.ContentPart(text=item.text)
-                if item.spoken:
-                    audio = pb.AudioContent(transcript=item.text, audio_duration=to_duration(item.audio_duration))
-                    part = pb.ContentPart(audio=audio)
+                part = _part(item.text, item.audio_duration if item.spoken else None)
                 message = pb.MessageItem(role=_ROLES[item.role], content=[part] if item.text or item.spoken else [])
                 return pb.Item(id=item.id, status=_ITEM_STATUS[item.status], message=message)
             case items.CallItem():
@@ -94,7 +78,7 @@ class Wire:
                     arguments_json=item.arguments_json,
                     server_label="" if item.on_client else self.labels.get(item.name, ""),
                 )
-                return pb.Item(id=item.id, status=pb.ITEM_STATUS_COMPLETED, function_call=call)
+                return pb.Item(id=item.id, status=_ITEM_STATUS[item.status], function_call=call)
             case items.ResultItem():
                 result = pb.FunctionResultItem(call_id=item.call_id, output=item.output)
                 return pb.Item(id=item.id, status=pb.ITEM_STATUS_COMPLETED, function_result=result)
@@ -106,49 +90,36 @@ class Wire:
             status=_RESPONSE_STATUS[response.status],
             status_reason=_STATUS_REASON[response.status_reason],
             output=[self.item(item) for item in response.output],
-            voice_id=self.voice_id,
+            voice_id=response.options.voice_id or self.voice_id,
+            metadata=dict(response.options.metadata),
+            conversation_id="" if response.options.out_of_band else self.conversation_id,
+            output_modalities=[pb.MODALITY_AUDIO if response.speaks else pb.MODALITY_TEXT],
         )
+        limit = response.options.max_output_tokens or self.config.max_output_tokens
+        if limit:
+            message.max_output_tokens = limit
         if response.error is not None:
-            message.error.CopyFrom(_error(response.error))
+            message.error.CopyFrom(core_error(response.error))
         if response.status is not client.ResponseStatus.IN_PROGRESS:
             message.usage.CopyFrom(_usage(response.usage))
             message.timing.CopyFrom(_timing(response.timing))
         return message
 
 
-def error_event(error: MeshError, reason: pb.ErrorReason.ValueType | None = None) -> pb.ErrorEvent:
-    """The event for a request that failed.
-
-    Args:
-        error: what it raised.
-        reason: what kind of failure, where the error itself does not say.
-    """
-    message = pb.ErrorEvent(
-        reason=reason if reason is not None else reason_of(error),
-        message=error.message,
-        status_code=code_of(error).value[0],
-    )
-    if isinstance(error, InvalidArgumentError | NotFoundError):
-        message.field = error.field
-    if isinstance(error, ResourceExhaustedError | UnavailableError):
-        message.retry_delay.CopyFrom(to_duration(error.retry_delay))
-    return message
-
-
-def reason_of(error: MeshError) -> pb.ErrorReason.ValueType:
-    """The contract's name for what failed."""
-    name = f"ERROR_REASON_{error.reason}"
-    if name in pb.ErrorReason.keys():  # noqa: SIM118 - the wrapper of an enum is no mapping
-        return pb.ErrorReason.Value(name)
-    if code_of(error).value[0] in (3, 9):
-        return pb.ERROR_REASON_INVALID_REQUEST
-    return pb.ERROR_REASON_INTERNAL
-
-
-def audio_delta(response_id: str, item_id: str, data: bytes, first_sample: int) -> pb.ConverseResponse:
+def audio_delta(
+    response_id: str, item_id: str, data: bytes, first_sample: int, output_index: int = 0
+) -> pb.ConverseResponse:
     """The next audio of an item."""
     chunk = audio_pb2.AudioChunk(data=data, first_sample=first_sample)
-    return pb.ConverseResponse(output_audio_delta=pb.OutputAudioDelta(ref=_ref(response_id, item_id), audio=chunk))
+    ref = _ref(response_id, item_id, output_index)
+    return pb.ConverseResponse(output_audio_delta=pb.OutputAudioDelta(ref=ref, audio=chunk))
+
+
+def _part(text: str, audio_duration: float | None) -> pb.ContentPart:
+    """A part of a message; without `audio_duration`, which is in seconds, it is only written."""
+    if audio_duration is None:
+        return pb.ContentPart(text=text)
+    return pb.ContentPart(audio=pb.AudioContent(transcript=text, audio_duration=to_duration(audio_duration)))
 
 
 def _ref(response_id: str, item_id: str, output_index: int = 0) -> pb.OutputRef:
@@ -164,11 +135,6 @@ def _span(start: float, end: float | None) -> audio_pb2.AudioSpan:
 
 def _timed(text: str, start: float | None, end: float | None) -> audio_pb2.TimedText:
     return audio_pb2.TimedText(text=text, span=None if start is None else _span(start, end))
-
-
-def _error(error: client.Error) -> pb.ErrorEvent:
-    reason, code = _ERRORS[error.reason]
-    return pb.ErrorEvent(reason=reason, message=error.message, status_code=code)
 
 
 def _usage(usage: client.ResponseUsage) -> pb.ResponseUsage:
@@ -201,9 +167,28 @@ def _transcript_done(event: client.InputTranscriptDone) -> pb.InputTranscriptDon
     )
 
 
+def _place(event: Any) -> pb.OutputRef:
+    return _ref(event.response_id, event.item_id, event.output_index)
+
+
+def _debug(event: client.DebugInfo) -> pb.DebugInfo:
+    info = pb.DebugInfo()
+    history = [
+        {
+            "role": message.role.value,
+            "content": message.text,
+            "interrupted": message.interrupted,
+            "tool_calls": [{"name": call.name, "arguments": call.arguments_json} for call in message.tool_calls],
+        }
+        for message in event.messages
+    ]
+    info.values.update({"chat_history": history})
+    return info
+
+
 def _tool_arguments(event: client.ToolArgumentsDone) -> pb.ToolArgumentsDone:
     return pb.ToolArgumentsDone(
-        ref=_ref(event.response_id, event.item_id, event.output_index),
+        ref=_place(event),
         call_id=event.call_id,
         name=event.name,
         arguments_json=event.arguments_json,
@@ -212,7 +197,7 @@ def _tool_arguments(event: client.ToolArgumentsDone) -> pb.ToolArgumentsDone:
 
 def _tool_progress(event: client.ToolCallProgress) -> pb.ToolCallProgress:
     return pb.ToolCallProgress(
-        ref=_ref(event.response_id, event.item_id, event.output_index),
+        ref=_place(event),
         call_id=event.call_id,
         status=_WORK_STATUS[event.status],
     )
@@ -220,7 +205,7 @@ def _tool_progress(event: client.ToolCallProgress) -> pb.ToolCallProgress:
 
 def _text_delta(event: client.OutputTextDelta) -> pb.OutputTextDelta:
     return pb.OutputTextDelta(
-        ref=_ref(event.response_id, event.item_id), text=_timed(event.text, event.start, event.end), spoken=True
+        ref=_place(event), text=_timed(event.text, event.start, event.end), spoken=event.start is not None
     )
 
 
@@ -242,7 +227,7 @@ def _make_with_wire(name: str, build: Callable[[Wire, Any], Any]) -> Callable[[W
 
 
 _TRANSLATIONS: dict[type[Any], Callable[[Wire, Any], pb.ConverseResponse]] = {
-    client.Error: _make("error", _error),
+    client.Error: _make("error", core_error),
     client.GoAway: _make("go_away", lambda e: pb.GoAway(time_left=to_duration(e.time_left), reason="draining")),
     client.SessionUpdated: _make_with_wire("session_updated", lambda w, e: pb.SessionUpdated(session=w.config)),
     client.UserStarted: _make(
@@ -267,6 +252,10 @@ _TRANSLATIONS: dict[type[Any], Callable[[Wire, Any], pb.ConverseResponse]] = {
         "input_transcript_interim", lambda e: pb.InputTranscriptInterim(item_id=e.item_id, text=e.text)
     ),
     client.InputTranscriptDone: _make("input_transcript_done", _transcript_done),
+    client.InputTranscriptFailed: _make(
+        "input_transcript_failed",
+        lambda e: pb.InputTranscriptFailed(item_id=e.item_id, error=core_error(e.error)),
+    ),
     client.TurnPredicted: _make(
         "turn_prediction",
         lambda e: pb.TurnPrediction(offset=to_duration(e.offset), pause_probability=e.probability),
@@ -287,6 +276,8 @@ _TRANSLATIONS: dict[type[Any], Callable[[Wire, Any], pb.ConverseResponse]] = {
             item_id=e.item_id, audio_end_offset=to_duration(e.audio_end_offset), transcript=e.transcript
         ),
     ),
+    client.ItemRetrieved: _make_with_wire("item_retrieved", lambda w, e: pb.ItemRetrieved(item=w.item(e.item))),
+    client.ItemDeleted: _make("item_deleted", lambda e: pb.ItemDeleted(item_id=e.item_id)),
     client.ResponseCreated: _make_with_wire(
         "response_created", lambda w, e: pb.ResponseCreated(response=w.response(e.response))
     ),
@@ -296,11 +287,37 @@ _TRANSLATIONS: dict[type[Any], Callable[[Wire, Any], pb.ConverseResponse]] = {
     client.OutputTextDelta: _make("output_text_delta", _text_delta),
     client.OutputTextDone: _make(
         "output_text_done",
-        lambda e: pb.OutputTextDone(ref=_ref(e.response_id, e.item_id), text=e.text, spoken=True),
+        lambda e: pb.OutputTextDone(ref=_place(e), text=e.text, spoken=e.spoken),
     ),
     client.OutputAudioDone: _make(
         "output_audio_done",
-        lambda e: pb.OutputAudioDone(ref=_ref(e.response_id, e.item_id), audio_duration=to_duration(e.audio_duration)),
+        lambda e: pb.OutputAudioDone(ref=_place(e), audio_duration=to_duration(e.audio_duration)),
+    ),
+    client.OutputTextReady: _make("output_text_ready", lambda e: pb.OutputTextReady(ref=_place(e), text=e.text)),
+    client.OutputAudioReady: _make(
+        "output_audio_ready",
+        lambda e: pb.OutputAudioReady(ref=_place(e), audio_duration=to_duration(e.audio_duration)),
+    ),
+    client.DebugInfo: _make("debug_info", _debug),
+    client.OutputItemAdded: _make_with_wire(
+        "output_item_added",
+        lambda w, e: pb.OutputItemAdded(ref=_ref(e.response_id, e.item.id, e.output_index), item=w.item(e.item)),
+    ),
+    client.OutputItemDone: _make_with_wire(
+        "output_item_done",
+        lambda w, e: pb.OutputItemDone(ref=_ref(e.response_id, e.item.id, e.output_index), item=w.item(e.item)),
+    ),
+    client.ContentPartAdded: _make(
+        "content_part_added",
+        lambda e: pb.ContentPartAdded(ref=_place(e), part=_part("", 0.0 if e.spoken else None)),
+    ),
+    client.ContentPartDone: _make(
+        "content_part_done",
+        lambda e: pb.ContentPartDone(ref=_place(e), part=_part(e.text, e.audio_duration if e.spoken else None)),
+    ),
+    client.ToolArgumentsDelta: _make(
+        "tool_arguments_delta",
+        lambda e: pb.ToolArgumentsDelta(ref=_place(e), call_id=e.call_id, arguments_json_delta=e.delta),
     ),
     client.ToolArgumentsDone: _make("tool_arguments_done", _tool_arguments),
     client.ToolCallProgress: _make("tool_call_progress", _tool_progress),

@@ -61,6 +61,8 @@ class StartAnswer:
     options: ResponseOptions = DEFAULT_OPTIONS
     attempt: int = 1
     """2: the first replica failed; take another if there is one."""
+    aside: bool = False
+    """It runs beside another answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class SendAudio:
     response_id: str
     item_id: str
     until: float
+    output_index: int = 0
 
 
 # ---------------------------------------------------------------- tools

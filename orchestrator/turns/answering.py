@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from orchestrator.turns import client, playback, tools
+from orchestrator.turns import client, output, playback, tools
 from orchestrator.turns.actions import Cue, FinishSpeech, OpenSpeech, Speak, StartAnswer, StopAnswer, StopSpeech
 from orchestrator.turns.client import InterruptionReason, ResponseStatus, StatusReason
 from orchestrator.turns.events import AnswerCall, AnswerEnd, AnswerFinished, AnswerText
-from orchestrator.turns.items import ItemStatus
-from orchestrator.turns.settings import DEFAULT_OPTIONS, END_CONVERSATION
+from orchestrator.turns.items import Item
+from orchestrator.turns.settings import DEFAULT_OPTIONS, END_CONVERSATION, ResponseOptions
 from orchestrator.turns.state import Marks, Response
 from orchestrator.turns.step import Step
-from orchestrator.turns.transcript import messages, previous_id
+from orchestrator.turns.transcript import messages, render
 
 _GOODBYE = re.compile(r"\bBye!\W*\Z")
 
@@ -34,30 +34,50 @@ def speech_timer(speech_id: str) -> str:
 def start(step: Step, cue: Cue, said: str = "", prompt: str = "") -> None:
     """Asks for an answer; with `prompt`, the normalised words `said`, for a preemptive one."""
     state = step.state
-    state.last_response += 1
     preemptive = bool(prompt)
-    response = Response(
-        f"resp_{state.last_response}",
-        step.new_item_id(),
-        committed=not preemptive,
-        cue=cue,
-        options=state.owed_options or DEFAULT_OPTIONS,
-        prompt=prompt,
-    )
+    response = _make(step, state.owed_options or DEFAULT_OPTIONS, state.owed_input)
+    response.committed, response.cue, response.prompt = not preemptive, cue, prompt
     if preemptive:
         state.pending = response
     else:
         state.response = response
         _settle_debts(step, response)
-        step.emit(client.ResponseCreated(client.Response(response.id, ResponseStatus.IN_PROGRESS)))
+        output.created(step, response)
     ask(step, response, said)
     open_speech(step, response)
 
 
+def start_aside(step: Step, options: ResponseOptions, given: tuple[Item, ...] | None) -> None:
+    """Asks for an answer that is out of band and only written: it runs beside whatever else goes on."""
+    response = _make(step, options, given)
+    response.aside = True
+    step.state.asides = (*step.state.asides, response)
+    output.created(step, response)
+    ask(step, response)
+    open_speech(step, response)
+
+
+def _make(step: Step, options: ResponseOptions, given: tuple[Item, ...] | None) -> Response:
+    state = step.state
+    state.last_response += 1
+    speaks = state.config.speaks if options.speaks is None else options.speaks
+    return Response(
+        f"resp_{state.last_response}",
+        step.new_item_id(),
+        committed=True,
+        options=options,
+        speaks=speaks,
+        input=given,
+    )
+
+
 def _settle_debts(step: Step, response: Response) -> None:
     state = step.state
-    response.marks = state.owed_marks
-    state.owed, state.owed_options, state.owed_marks = None, None, Marks()
+    state.owed, state.owed_options, state.owed_input = None, None, None
+    if response.out_of_band:
+        return
+    response.marks, state.owed_marks = state.owed_marks, Marks()
+    response.after_results = state.results_owed or state.slow_results_owed
     state.results_owed = state.slow_results_owed = False
     state.failed_cue = None
 
@@ -69,22 +89,27 @@ def ask(step: Step, response: Response, said: str = "") -> None:
     response.answer_active_at = step.now
     response.text, response.calls, response.end = "", (), None
     response.revision = step.state.revision
+    shown = messages(step, said) if response.input is None else render(response.input)
     step.act(
         StartAnswer(
             response.answer_id,
             response.id,
-            messages(step, said),
-            response.cue,
+            shown,
+            Cue.GREETING if response.cue is Cue.NONE and not shown else response.cue,
             not response.committed,
             response.options,
             response.answer_attempt,
+            response.aside,
         )
     )
     step.set_timer(answer_timer(response.answer_id), step.now + step.settings.answer_timeout)
 
 
 def open_speech(step: Step, response: Response) -> None:
-    """Opens a speech for the response, at first or again."""
+    """Opens a speech for the response, at first or again, unless it is only written."""
+    if not response.speaks:
+        response.speech_done = True
+        return
     step.state.last_speech += 1
     response.speech_id = f"speech_{step.state.last_speech}"
     response.speech_active_at = step.now
@@ -99,7 +124,11 @@ def promote(step: Step, response: Response) -> None:
     step.state.response = response
     response.committed = True
     _settle_debts(step, response)
-    step.emit(client.ResponseCreated(client.Response(response.id, ResponseStatus.IN_PROGRESS)))
+    output.created(step, response)
+    output.write(step, response)
+    if response.text_sent:
+        output.text_ready(step, response, response.text)
+    output.audio_ready(step, response)
     tools.dispatch(step, response)
     progress(step, response)
 
@@ -121,7 +150,9 @@ def on_text(step: Step, response: Response, event: AnswerText) -> None:
         return
     _note_token(step, response)
     response.text += event.text
-    if not response.speech_done:
+    if not response.speaks:
+        output.write(step, response)
+    elif not response.speech_done:
         say(step, response, event.text)
 
 
@@ -129,6 +160,7 @@ def say(step: Step, response: Response, text: str) -> None:
     """Passes text to the speech and watches that audio comes of it."""
     response.speech_active_at = step.now
     step.act(Speak(response.speech_id, text))
+    output.text_ready(step, response, text)
     if not response.text_sent:
         response.text_sent = True
         step.set_timer(speech_timer(response.speech_id), step.now + step.settings.speech_timeout)
@@ -138,7 +170,7 @@ def on_call(step: Step, response: Response, event: AnswerCall) -> None:
     """The model calls a function: run now, or when a preemptive response is kept."""
     _note_token(step, response)
     if event.name == END_CONVERSATION:
-        response.ends_session = True
+        response.ends_session = not response.out_of_band
         return
     response.calls = (*response.calls, event)
     if response.committed:
@@ -156,7 +188,7 @@ def on_finished(step: Step, response: Response, event: AnswerFinished) -> None:
         cached_tokens=used.cached_tokens + event.usage.cached_tokens,
         output_tokens=used.output_tokens + event.usage.output_tokens,
     )
-    if _GOODBYE.search(response.text) or response.cue is Cue.GOODBYE:
+    if not response.out_of_band and (_GOODBYE.search(response.text) or response.cue is Cue.GOODBYE):
         response.ends_session = True
     close_answer(step, response)
     progress(step, response)
@@ -187,23 +219,29 @@ def _note_token(step: Step, response: Response) -> None:
 
 def progress(step: Step, response: Response) -> None:
     """Lets playback go on, and ends the response if that was the last of it."""
-    if playback.advance(step, response) and not response.answer_id and step.state.response is response:
+    present = response.aside or step.state.response is response
+    if playback.advance(step, response) and not response.answer_id and present:
         playback.hear_all(step, response)
-        step.state.leaving = response.ends_session and response.failure is None
+        if not response.aside:
+            step.state.leaving = response.ends_session and response.failure is None
         if response.failure is not None:
             end(step, response, ResponseStatus.FAILED, StatusReason.NONE)
         elif response.end is AnswerEnd.LENGTH:
             end(step, response, ResponseStatus.INCOMPLETE, StatusReason.MAX_OUTPUT_TOKENS)
+        elif response.end is AnswerEnd.CONTENT_FILTER:
+            end(step, response, ResponseStatus.INCOMPLETE, StatusReason.CONTENT_FILTER)
         else:
             end(step, response, ResponseStatus.COMPLETED, StatusReason.NONE)
 
 
-def cut(step: Step, reason: InterruptionReason) -> None:
-    """Stops the response in progress for good; what was heard of it stays."""
+def cut(step: Step, reason: InterruptionReason, until: float | None = None) -> None:
+    """Stops the response in progress for good; what was heard of it stays, no more than `until` seconds."""
     response = step.state.response
     if response is None:
         return
     playback.advance(step, response)
+    if until is not None:
+        playback.unhear(step, response, until)
     heard = playback.position(response, step.now)
     step.emit(client.Interrupted(response.id, response.item_id, reason, heard))
     why = StatusReason.CLIENT_CANCELLED if reason is InterruptionReason.CLIENT else StatusReason.TURN_DETECTED
@@ -219,25 +257,19 @@ def stop_services(step: Step, response: Response) -> None:
         step.cancel_timer(answer_timer(response.answer_id))
         response.answer_id = ""
     step.cancel_timer(speech_timer(response.speech_id))
-    if not response.audio_done and not (response.speech_done and not response.made):
+    if response.speaks and not response.audio_done and not (response.speech_done and not response.made):
         step.act(StopSpeech(response.speech_id))
     response.speech_done = True
 
 
 def end(step: Step, response: Response, status: ResponseStatus, reason: StatusReason) -> None:
-    """Ends the response in progress: its message, its done event, and its part in the state."""
+    """Ends a response: its message, its done event, and its part in the state."""
     stop_services(step, response)
-    step.cancel_timer(playback.PLAYBACK_TIMER)
-    whole = status is ResponseStatus.COMPLETED
     heard = playback.position(response, step.now)
-    final = ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE
-    item = playback.message(response, final, heard, interrupted=status is ResponseStatus.CANCELLED)
-    cut_short = status is ResponseStatus.CANCELLED or (status is ResponseStatus.FAILED and not response.heard_words)
-    if response.started_at is not None and (cut_short or not response.heard_words):
-        step.emit(client.ItemTruncated(item.id, heard, item.text))
-    if response.heard_words:
-        playback.write_message(step, response, item)
-        step.emit(client.OutputTextDone(response.id, item.id, item.text))
-        step.emit(client.ItemDone(item, previous_id(step, item.id)))
-    step.emit(client.ResponseDone(playback.shown(response, status, reason, step.now)))
+    output.end_message(step, response, status, heard)
+    step.emit(client.ResponseDone(output.shown(response, status, reason, heard)))
+    if response.aside:
+        step.state.asides = tuple(other for other in step.state.asides if other is not response)
+        return
+    step.cancel_timer(playback.PLAYBACK_TIMER)
     step.state.response = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.turns import answering, interruption, listening, playback
+from orchestrator.turns import answering, client, interruption, listening, playback
 from orchestrator.turns.actions import FinishSpeech, StopAnswer, StopSpeech
 from orchestrator.turns.backchannels import normalise
 from orchestrator.turns.client import Error, ErrorReason, ResponseStatus, StatusReason
@@ -29,9 +29,9 @@ def _error(service: Service, message: str) -> Error:
 def _fail(step: Step, response: Response, error: Error) -> None:
     response.failure = error
     if response.started_at is None:
-        cue = response.cue
         answering.end(step, response, ResponseStatus.FAILED, StatusReason.NONE)
-        step.state.failed_cue = cue
+        if not response.out_of_band:
+            step.state.failed_cue = response.cue
 
 
 # ---------------------------------------------------------------- one answer, one speech
@@ -49,8 +49,9 @@ def on_answer_failed(step: Step, response: Response, event: AnswerFailed) -> Non
     fresh = response.started_at is None and not response.call_items
     if fresh and event.retryable and response.answer_attempt < _ATTEMPTS:
         response.answer_attempt += 1
-        step.cancel_timer(answering.speech_timer(response.speech_id))
-        step.act(StopSpeech(response.speech_id))
+        if response.speaks:
+            step.cancel_timer(answering.speech_timer(response.speech_id))
+            step.act(StopSpeech(response.speech_id))
         answering.ask(step, response)
         answering.open_speech(step, response)
         return
@@ -157,6 +158,8 @@ def _on_stt_failed(step: Step, event: ServiceFailed) -> None:
     if turn is None:
         return
     turn.flush_id = 0
+    if turn.phase is not Phase.TENTATIVE:
+        step.emit(client.InputTranscriptFailed(turn.item_id, _error(Service.STT, event.message)))
     if turn.phase is Phase.TENTATIVE:
         if interruption.FALSE_TIMER not in state.timers:
             listening.forget_turn(step, reset=False)

@@ -28,6 +28,20 @@ SILENCE_MARKER = "..."
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the assistant's, on its item's audio clock, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+    @property
+    def middle(self) -> float:
+        """Played this far, the word counts as heard."""
+        return (self.start + self.end) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class MessageItem:
     """Something said or written."""
 
@@ -43,6 +57,8 @@ class MessageItem:
     """It was cut short: `text` is what was heard."""
     silence: bool = False
     """It stands for the user's silence."""
+    words: tuple[Word, ...] = ()
+    """For what the assistant has said: the words of `text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,7 @@ class CallItem:
     name: str
     arguments_json: str
     on_client: bool = False
+    status: ItemStatus = ItemStatus.COMPLETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,13 @@ class ResultItem:
 
 
 Item = MessageItem | CallItem | ResultItem
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRef:
+    """Stands for an item of the conversation."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)

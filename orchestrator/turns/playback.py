@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from orchestrator.turns import client
 from orchestrator.turns.actions import SendAudio
-from orchestrator.turns.items import ItemStatus, MessageItem, Role
-from orchestrator.turns.state import Response, Word
+from orchestrator.turns.items import ItemStatus, Word
+from orchestrator.turns.output import begin_message, message, write_message
+from orchestrator.turns.state import Response
 from orchestrator.turns.step import EPSILON, Step
-from orchestrator.turns.transcript import index_of, previous_id, put
 
 PLAYBACK_TIMER = "playback"
 
@@ -28,34 +28,24 @@ def _set_clock(response: Response, played: float, now: float) -> None:
     response.anchor, response.anchor_at = played, now
 
 
-def message(response: Response, status: ItemStatus, heard: float, *, interrupted: bool = False) -> MessageItem:
-    """The response's message as far as it has been heard."""
-    text = "".join(word.text for word in response.words[: response.heard_words]).strip()
-    return MessageItem(
-        response.item_id, Role.ASSISTANT, text, status, spoken=True, audio_duration=heard, interrupted=interrupted
-    )
-
-
-def write_message(step: Step, response: Response, item: MessageItem) -> None:
-    """Writes the message into the history, before the calls of the same response."""
-    first_call = index_of(step, response.call_items[0].id) if response.call_items else None
-    put(step, item, first_call)
-
-
 def _hear(step: Step, response: Response, played: float) -> None:
     before = response.heard_words
     for word in response.words[before:]:
         if word.middle > played + EPSILON:
             break
         response.heard_words += 1
-        step.emit(client.OutputTextDelta(response.id, response.item_id, word.text, word.start, word.end))
+        step.emit(
+            client.OutputTextDelta(
+                response.id, response.item_id, word.text, word.start, word.end, response.output_index
+            )
+        )
     if response.heard_words > before:
         write_message(step, response, message(response, ItemStatus.IN_PROGRESS, played))
 
 
 def hear_all(step: Step, response: Response) -> None:
     """The last audio has been played: so have been all words, whatever their estimated times; not if it broke off."""
-    if response.started_at is None:
+    if response.started_at is None or not response.speaks:
         return
     if response.failure is not None:
         response.words = tuple(word for word in response.words if word.start < response.made - EPSILON)
@@ -82,12 +72,11 @@ def _grant(step: Step, response: Response) -> None:
         response.started_at = now
         step.state.responses_begun += 1
         _set_clock(response, 0.0, now)
-        item = message(response, ItemStatus.IN_PROGRESS, 0.0)
-        step.emit(client.ItemAdded(item, previous_id(step, item.id)))
+        begin_message(step, response)
     elif played >= response.granted - EPSILON:
         _set_clock(response, played, now)
     response.granted = until
-    step.act(SendAudio(response.speech_id, response.id, response.item_id, until))
+    step.act(SendAudio(response.speech_id, response.id, response.item_id, until, response.output_index))
 
 
 def _next_change(step: Step, response: Response) -> float | None:
@@ -129,13 +118,15 @@ def advance(step: Step, response: Response) -> bool:
     """
     if not response.committed:
         return False
+    if not response.speaks:
+        return not response.held
     _hear(step, response, position(response, step.now))
     if not response.held:
         _grant(step, response)
     if response.speech_done and response.started_at is not None and response.granted >= response.made - EPSILON:
         if not response.audio_done:
             response.audio_done = True
-            step.emit(client.OutputAudioDone(response.id, response.item_id, response.made))
+            step.emit(client.OutputAudioDone(response.id, response.item_id, response.made, response.output_index))
         if _all_played(step, response):
             step.cancel_timer(PLAYBACK_TIMER)
             return True
@@ -150,6 +141,15 @@ def advance(step: Step, response: Response) -> bool:
     return _all_played(step, response)
 
 
+def unhear(step: Step, response: Response, until: float) -> None:
+    """The client says that it played no more than `until` seconds, whatever the clock says."""
+    if until < position(response, step.now):
+        _set_clock(response, max(0.0, until), step.now)
+        response.held = True
+        heard = [word for word in response.words[: response.heard_words] if word.middle <= until + EPSILON]
+        response.heard_words = len(heard)
+
+
 def report(step: Step, response: Response, played: float) -> None:
     """The client tells what it has played: never more than it was sent."""
     played = min(max(played, 0.0), response.granted)
@@ -162,7 +162,7 @@ def hold(step: Step, response: Response) -> None:
     _set_clock(response, position(response, step.now), step.now)
     response.held = True
     step.cancel_timer(PLAYBACK_TIMER)
-    if response.started_at is not None:
+    if response.started_at is not None and response.speaks:
         step.emit(client.OutputAudioPaused(response.id))
 
 
@@ -170,48 +170,5 @@ def resume(step: Step, response: Response) -> None:
     """Output goes on from where it was held."""
     _set_clock(response, response.anchor, step.now)
     response.held = False
-    if response.started_at is not None:
+    if response.started_at is not None and response.speaks:
         step.emit(client.OutputAudioResumed(response.id))
-
-
-def shown(
-    response: Response, status: client.ResponseStatus, reason: client.StatusReason, now: float
-) -> client.Response:
-    """The response as the client is shown it."""
-    heard = position(response, now)
-    usage = response.usage
-    whole = status is client.ResponseStatus.COMPLETED
-    cut = status is client.ResponseStatus.CANCELLED
-    item = message(response, ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE, heard, interrupted=cut)
-    output = (item,) if response.heard_words else ()
-    return client.Response(
-        response.id,
-        status,
-        reason,
-        response.failure,
-        (*output, *response.call_items),
-        client.ResponseUsage(
-            usage.input_tokens,
-            usage.cached_tokens,
-            usage.output_tokens,
-            response.made,
-            heard,
-            response.marks.audio_duration,
-        ),
-        timing(response),
-    )
-
-
-def timing(response: Response) -> client.ResponseTiming:
-    """How long each stage took, from the user's last sound."""
-    marks = response.marks
-    if marks.stopped_at is None:
-        return client.ResponseTiming()
-    since = marks.stopped_at
-
-    def delay(at: float | None) -> float | None:
-        return None if at is None else max(0.0, at - since)
-
-    return client.ResponseTiming(
-        delay(marks.decided_at), delay(marks.transcribed_at), delay(response.first_token_at), delay(response.started_at)
-    )

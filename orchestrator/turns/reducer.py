@@ -10,8 +10,10 @@ from orchestrator.turns import (
     endpointing,
     events,
     failures,
+    history,
     interruption,
     listening,
+    output,
     playback,
     preemption,
     requests,
@@ -19,8 +21,9 @@ from orchestrator.turns import (
     tools,
 )
 from orchestrator.turns.actions import Action, CloseStatus, Cue, PrefillPrefix
-from orchestrator.turns.client import InterruptionReason
-from orchestrator.turns.state import Response, State, Word, copy_state
+from orchestrator.turns.client import DebugInfo, InterruptionReason
+from orchestrator.turns.items import Word
+from orchestrator.turns.state import Response, State, copy_state
 from orchestrator.turns.step import EPSILON, Step
 from orchestrator.turns.transcript import messages
 
@@ -69,10 +72,11 @@ def _settle(step: Step) -> None:
         if state.owed is not None:
             answering.drop_preemptive(step)
             answering.start(step, state.owed)
-    if state.input_ended and silence.users_turn(step) and not state.calls and not state.commit_flush:
+    if state.input_ended and silence.users_turn(step) and not (state.calls or state.asides or state.commit_flush):
         requests.close(step, CloseStatus.COMPLETED)
         return
     _prefill(step)
+    _tell(step)
     silence.watch(step)
 
 
@@ -82,6 +86,14 @@ def _prefill(step: Step) -> None:
     if state.response is None and state.pending is None and state.prefilled != state.revision:
         state.prefilled = state.revision
         step.act(PrefillPrefix(messages(step)))
+
+
+def _tell(step: Step) -> None:
+    """Between answers, who debugs is told what the model will be shown."""
+    state = step.state
+    if state.config.debug and state.response is None and state.told != state.revision:
+        state.told = state.revision
+        step.emit(DebugInfo(messages(step)))
 
 
 # ---------------------------------------------------------------- timers
@@ -157,6 +169,7 @@ def _on_word_spoken(step: Step, response: Response, event: events.WordSpoken) ->
 
 def _on_audio_made(step: Step, response: Response, event: events.AudioMade) -> None:
     response.made = max(response.made, event.duration)
+    output.audio_ready(step, response)
     answering.progress(step, response)
 
 
@@ -195,7 +208,10 @@ _HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     events.ClearRequested: endpointing.on_clear,
     events.ActivityStarted: lambda step, _: requests.on_activity_started(step),
     events.ActivityEnded: lambda step, _: endpointing.commit(step),
-    events.ItemCreated: requests.on_item,
+    events.ItemCreated: history.on_item,
+    events.ItemRequested: history.on_requested,
+    events.ItemCut: history.on_cut,
+    events.ItemRemoved: history.on_removed,
     events.ResponseRequested: requests.on_response_requested,
     events.ResponseCancelled: requests.on_cancelled,
     events.OutputCleared: lambda step, _: answering.cut(step, InterruptionReason.CLIENT),

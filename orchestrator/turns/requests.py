@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from orchestrator.turns import answering, client, endpointing, interruption, listening, silence, tools
 from orchestrator.turns.actions import CloseSession, CloseStatus, Cue
-from orchestrator.turns.client import ErrorReason, InterruptionReason, ResponseStatus, StatusReason
-from orchestrator.turns.events import ItemCreated, ResponseCancelled, ResponseRequested, SessionChanged, SessionStarted
-from orchestrator.turns.items import MessageItem, Role
-from orchestrator.turns.state import Phase
+from orchestrator.turns.client import Error, ErrorReason, InterruptionReason, ResponseStatus, StatusReason
+from orchestrator.turns.events import ResponseCancelled, ResponseRequested, SessionChanged, SessionStarted
+from orchestrator.turns.items import Item, ItemRef
+from orchestrator.turns.settings import DEFAULT_OPTIONS
+from orchestrator.turns.state import Phase, Response
 from orchestrator.turns.step import Step
-from orchestrator.turns.transcript import add, index_of
+from orchestrator.turns.transcript import index_of
 
 DRAIN_TIMER = "drain"
+MAX_ASIDES = 4
+"""Responses that are written out of band at once: each holds a place at the language model."""
 
 
 def on_started(step: Step, event: SessionStarted) -> None:
@@ -51,54 +52,81 @@ def on_activity_started(step: Step) -> None:
     turn.by_client = not turn.committed
 
 
-def on_item(step: Step, event: ItemCreated) -> None:
-    """An item is put into the conversation; a user's message stops the assistant."""
-    state, item = step.state, event.item
-    if item.id and index_of(step, item.id) is not None:
-        step.error(ErrorReason.INVALID_REQUEST, f"item.id {item.id!r} is taken", event.event_id)
-        return
-    before = event.previous_item_id
-    after = index_of(step, before) if before and before != "root" else None
-    if before and before != "root" and after is None:
-        step.error(ErrorReason.NOT_FOUND, f"previous_item_id {before!r} is no item", event.event_id)
-        return
-    if not item.id:
-        item = replace(item, id=step.new_item_id())
-    answering.drop_preemptive(step)
-    if isinstance(item, MessageItem) and item.role is Role.USER:
-        answering.cut(step, InterruptionReason.CLIENT)
-        tools.cancel_waiting(step)
-        state.silences = 0
-        state.failed_cue = None
-        step.cancel_timer(silence.TIMER)
-    add(step, item, 0 if before == "root" else None if after is None else after + 1, event.event_id)
-
-
 def on_response_requested(step: Step, event: ResponseRequested) -> None:
     """The client wants an answer: now, or when the user's turn has ended."""
     state = step.state
     turn = state.turn
-    if state.response is not None:
-        message = f"response {state.response.id!r} is in progress"
-        step.error(ErrorReason.RESPONSE_ACTIVE, message, event.event_id)
+    given = _given(step, event)
+    if isinstance(given, Error):
+        step.emit(given, event.event_id)
         return
-    state.owed_options = event.options
+    speaks = state.config.speaks if event.options.speaks is None else event.options.speaks
+    if event.options.out_of_band and not speaks:
+        _start_aside(step, event, given)
+        return
+    if state.response is not None:
+        if not _is_expected(step, state.response, event, given):
+            message = f"response {state.response.id!r} is in progress"
+            step.error(ErrorReason.RESPONSE_ACTIVE, message, event.event_id)
+        return
+    if event.options.out_of_band and step.user_busy:
+        step.error(ErrorReason.RESPONSE_ACTIVE, "the user is speaking", event.event_id)
+        return
+    state.owed_options, state.owed_input = event.options, given
     answering.drop_preemptive(step)
     waits = turn is not None and (turn.phase is Phase.FLUSHING or turn.by_client or not step.manual)
     if not waits and not state.commit_flush:
         state.owed = Cue.NONE
 
 
+def _given(step: Step, event: ResponseRequested) -> tuple[Item, ...] | Error | None:
+    """What is to be answered in place of the conversation, its references looked up."""
+    if event.options.input is None:
+        return None
+    found: list[Item] = []
+    for item in event.options.input:
+        if isinstance(item, ItemRef):
+            at = index_of(step, item.id)
+            if at is None:
+                return Error(ErrorReason.NOT_FOUND, f"input: there is no item {item.id!r}")
+            item = step.state.items[at]
+        found.append(item)
+    return tuple(found)
+
+
+def _start_aside(step: Step, event: ResponseRequested, given: tuple[Item, ...] | None) -> None:
+    if len(step.state.asides) >= MAX_ASIDES:
+        message = f"{MAX_ASIDES} responses are being written out of band"
+        step.error(ErrorReason.RATE_LIMITED, message, event.event_id)
+        return
+    answering.start_aside(step, event.options, given)
+
+
+def _is_expected(step: Step, response: Response, event: ResponseRequested, given: tuple[Item, ...] | None) -> bool:
+    """Whether the request asks for the answer to functions' results, which has begun by itself or will follow."""
+    state = step.state
+    called = not state.config.answer_tool_results and response.call_items and not response.out_of_band
+    if (called or state.results_owed) and not event.options.out_of_band:
+        state.owed_options, state.owed_input = event.options, given
+        return True
+    claims = response.after_results and event.options == DEFAULT_OPTIONS
+    response.after_results = False if claims else response.after_results
+    return claims
+
+
 def on_cancelled(step: Step, event: ResponseCancelled) -> None:
     """The client wants no answer."""
     state = step.state
+    for aside in state.asides:
+        if event.response_id == aside.id:
+            answering.end(step, aside, ResponseStatus.CANCELLED, StatusReason.CLIENT_CANCELLED)
     if event.response_id and (state.response is None or event.response_id != state.response.id):
         return
     if state.response is None:
         tools.cancel_waiting(step)
         state.results_owed = False
         if not step.user_busy:
-            state.owed, state.owed_options = None, None
+            state.owed, state.owed_options, state.owed_input = None, None, None
     answering.cut(step, InterruptionReason.CLIENT)
 
 
@@ -127,6 +155,8 @@ def close(step: Step, status: CloseStatus) -> None:
     state = step.state
     answering.drop_preemptive(step)
     tools.cancel_waiting(step, every=True)
+    for aside in state.asides:
+        answering.end(step, aside, ResponseStatus.CANCELLED, StatusReason.NONE)
     if state.response is not None:
         answering.end(step, state.response, ResponseStatus.CANCELLED, StatusReason.NONE)
     listening.forget_turn(step, reset=False)

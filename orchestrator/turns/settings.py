@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from orchestrator.turns.items import Item, ItemRef
+
 
 class TurnMode(enum.Enum):
     """How the end of the user's turn is found."""
@@ -124,15 +126,32 @@ class Config:
     """Emit `InputTranscriptInterim`."""
     turn_predictions: bool = False
     """Emit `TurnPredicted`."""
+    speaks: bool = True
+    """Answers are spoken; else they are only written."""
+    answer_tool_results: bool = True
+    """Answer once the client's functions have answered; else they are not waited for, and the client asks."""
+    debug: bool = False
+    """Emit `OutputTextReady`, `OutputAudioReady` and `DebugInfo`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseOptions:
-    """What one response is asked to be; what is unset is the session's. Opaque to the core."""
+    """What one response is asked to be; what is unset is the session's."""
 
     instructions: str | None = None
     voice_id: str | None = None
     max_output_tokens: int | None = None
+    speaks: bool | None = None
+    tools: tuple[ToolSpec, ...] | None = None
+    out_of_band: bool = False
+    """Nothing of it becomes an item; its calls are reported, not waited for. One that is only written runs beside
+    the response in progress."""
+    input: tuple[Item | ItemRef, ...] | None = None
+    """What to answer in place of the conversation."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    """The client's own labels."""
+    shell: object = None
+    """What the shell needs to carry it out; nothing that the core looks at."""
 
 
 DEFAULT_OPTIONS = ResponseOptions()

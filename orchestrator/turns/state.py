@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.turns.actions import CloseStatus, Cue
 from orchestrator.turns.client import Error, TranscriptWord
 from orchestrator.turns.events import AnswerCall, AnswerEnd, Usage
-from orchestrator.turns.items import Item
+from orchestrator.turns.items import Item, Word
 from orchestrator.turns.settings import Config, ResponseOptions
 
 
@@ -85,20 +85,6 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word of the assistant's, on its item's audio clock."""
-
-    text: str
-    start: float
-    end: float
-
-    @property
-    def middle(self) -> float:
-        """Played this far, the word counts as heard."""
-        return (self.start + self.end) / 2
-
-
-@dataclass(frozen=True, slots=True)
 class Marks:
     """When the user's turn that is answered was what, in session time; for `ResponseTiming`."""
 
@@ -130,6 +116,20 @@ class Response:
     """The history's revision that the model was shown."""
     marks: Marks = field(default_factory=Marks)
     first_token_at: float | None = None
+    speaks: bool = True
+    """It is spoken; else only written, and then there is no speech and no playback."""
+    aside: bool = False
+    """It runs beside the response in progress."""
+    input: tuple[Item, ...] | None = None
+    """What is answered in place of the conversation."""
+    after_results: bool = False
+    """It was begun because functions had answered; a `ResponseRequested` for just that is not a second answer."""
+
+    # what the client has been shown of it
+    message_index: int | None = None
+    """Output index of the message; None: it has not begun."""
+    calls_before: int = 0
+    """Calls that come before the message."""
 
     # the model
     answer_id: str = ""
@@ -137,6 +137,8 @@ class Response:
     answer_attempt: int = 1
     answer_active_at: float = 0.0
     text: str = ""
+    written: str = ""
+    """The text that the client has been sent, if it is only written."""
     calls: tuple[AnswerCall, ...] = ()
     """Calls that wait for the commit."""
     call_items: tuple[Item, ...] = ()
@@ -157,7 +159,7 @@ class Response:
     granted: float = 0.0
     """Audio that may be sent, in seconds."""
     started_at: float | None = None
-    """Session time of the first audio sent."""
+    """Session time of the first audio sent, or of the first text if it is only written."""
     anchor: float = 0.0
     anchor_at: float = 0.0
     """Playback was at `anchor` at session time `anchor_at`, and goes on from there as far as `granted`."""
@@ -167,6 +169,21 @@ class Response:
     """Playback as the client last told it."""
     audio_done: bool = False
     """`OutputAudioDone` was emitted."""
+
+    @property
+    def out_of_band(self) -> bool:
+        """Nothing of it becomes an item of the conversation."""
+        return self.options.out_of_band
+
+    @property
+    def output_index(self) -> int:
+        """Output index of the message, or what it would be if it began now."""
+        return len(self.call_items) if self.message_index is None else self.message_index
+
+    @property
+    def next_index(self) -> int:
+        """Output index of the next item."""
+        return len(self.call_items) + (self.message_index is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,18 +244,26 @@ class State:
     """Goes up with every change of the items."""
     prefilled: int = -1
     """The revision that the model was last told to read ahead."""
+    told: int = 0
+    """The revision that the client was last told for debugging."""
+    gone_items: tuple[str, ...] = ()
+    """Items of which nothing was heard: the client may still cut them."""
 
     # the assistant's side
     response: Response | None = None
     """The one the client knows."""
     pending: Response | None = None
     """A preemptive one."""
+    asides: tuple[Response, ...] = ()
+    """Written out of band, beside the one in progress."""
     responses_begun: int = 0
     """Responses of which audio was sent."""
     owed: Cue | None = None
     """An answer that must follow once nothing else goes on."""
     owed_options: ResponseOptions | None = None
     """The client asked for an answer with these."""
+    owed_input: tuple[Item, ...] | None = None
+    """To be answered in place of the conversation."""
     owed_marks: Marks = field(default_factory=Marks)
     failed_cue: Cue | None = None
     """An answer failed before anything was heard; tried again when the service is back."""
@@ -257,4 +282,5 @@ def copy_state(state: State) -> State:
         turn=replace(state.turn) if state.turn else None,
         response=replace(state.response) if state.response else None,
         pending=replace(state.pending) if state.pending else None,
+        asides=tuple(replace(response) for response in state.asides),
     )

@@ -62,12 +62,17 @@ class Step:
 
     def new_item_id(self) -> str:
         """The next item's id; ids that the client chose are left out."""
-        taken = {item.id for item in self.state.items}
         while True:
             self.state.last_item += 1
             item_id = f"item_{self.state.last_item}"
-            if item_id not in taken:
+            if not self.is_taken(item_id):
                 return item_id
+
+    def is_taken(self, item_id: str) -> bool:
+        """An item has this id, or will have it."""
+        turn = self.state.turn
+        coming = {response.item_id for response in self.responses()} | ({turn.item_id} if turn else set())
+        return item_id in coming or any(item.id == item_id for item in self.state.items)
 
     @property
     def user_busy(self) -> bool:
@@ -83,7 +88,7 @@ class Step:
         return any(not call.slow for call in self.state.calls)
 
     def responses(self) -> Iterator[Response]:
-        """The response in progress and the preemptive one, those there are."""
-        for response in (self.state.response, self.state.pending):
+        """The response in progress, the preemptive one and those beside, as many as there are."""
+        for response in (self.state.response, self.state.pending, *self.state.asides):
             if response is not None:
                 yield response

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.turns import client
+from orchestrator.turns import client, output
 from orchestrator.turns.actions import CancelTool, RunTool
 from orchestrator.turns.client import ErrorReason, WorkStatus
 from orchestrator.turns.events import AnswerCall, ToolFailed, ToolFinished
 from orchestrator.turns.items import CallItem, ResultItem
 from orchestrator.turns.state import PendingCall, Response
 from orchestrator.turns.step import Step
-from orchestrator.turns.transcript import add
+from orchestrator.turns.transcript import add, place
 
 
 def tool_timer(call_id: str) -> str:
@@ -21,20 +21,24 @@ def dispatch(step: Step, response: Response) -> None:
     """Runs the calls that the response holds; only for one that the client knows."""
     calls, response.calls = response.calls, ()
     for call in calls:
-        if not any(isinstance(item, CallItem) and item.call_id == call.call_id for item in step.state.items):
+        known = (*step.state.items, *response.call_items)
+        if not any(isinstance(item, CallItem) and item.call_id == call.call_id for item in known):
+            output.begin_before_call(step, response)
             _run(step, response, call)
 
 
 def _run(step: Step, response: Response, call: AnswerCall) -> None:
-    spec = next((tool for tool in step.state.config.tools if tool.name == call.name), None)
+    offered = step.state.config.tools if response.options.tools is None else response.options.tools
+    spec = next((tool for tool in offered if tool.name == call.name), None)
     on_client, slow = (spec.on_client, spec.slow) if spec else (False, False)
+    if on_client and not step.state.config.answer_tool_results:
+        slow = True
     item = CallItem(step.new_item_id(), call.call_id, call.name, call.arguments_json, on_client)
-    response.call_items = (*response.call_items, item)
-    index = len(response.call_items)
+    index = output.show_call(step, response, item)
+    if response.out_of_band:
+        return
     pending = PendingCall(call.call_id, call.name, response.id, item.id, index, on_client, slow)
     step.state.calls = (*step.state.calls, pending)
-    add(step, item)
-    step.emit(client.ToolArgumentsDone(response.id, item.id, index, call.call_id, call.name, call.arguments_json))
     if spec is None:
         fail(step, ToolFailed(call.call_id, f"There is no function named {call.name}."))
         return
@@ -53,12 +57,14 @@ def _take(step: Step, call_id: str) -> PendingCall | None:
     return call
 
 
-def _settle(step: Step, call: PendingCall, output: str, status: WorkStatus) -> None:
+def _settle(
+    step: Step, call: PendingCall, result: str, status: WorkStatus, item_id: str = "", index: int | None = None
+) -> None:
     failed = status is not WorkStatus.COMPLETED
     if not call.on_client or status is WorkStatus.CANCELLED:
         step.emit(client.ToolCallProgress(call.response_id, call.item_id, call.output_index, call.call_id, status))
-    add(step, ResultItem(step.new_item_id(), call.call_id, output, failed))
-    if status is WorkStatus.CANCELLED:
+    add(step, ResultItem(item_id or step.new_item_id(), call.call_id, result, failed), index)
+    if status is WorkStatus.CANCELLED or (call.on_client and not step.state.config.answer_tool_results):
         return
     if call.slow:
         step.state.slow_results_owed = True
@@ -67,12 +73,25 @@ def _settle(step: Step, call: PendingCall, output: str, status: WorkStatus) -> N
 
 
 def finish(step: Step, event: ToolFinished) -> None:
-    """A result came; one for a call that has ended changes nothing."""
+    """A result came; one for a call that has ended changes nothing, one for a call without any belongs to it."""
+    at = place(step, event.item_id, event.previous_item_id)
+    if isinstance(at, client.Error):
+        step.emit(at, event.event_id)
+        return
     call = _take(step, event.call_id)
     if call is not None:
-        _settle(step, call, event.output, WorkStatus.COMPLETED)
+        _settle(step, call, event.output, WorkStatus.COMPLETED, event.item_id, at)
+    elif _lacks_result(step, event.call_id):
+        item = ResultItem(event.item_id or step.new_item_id(), event.call_id, event.output)
+        add(step, item, at, event.event_id)
     elif event.event_id:
         step.error(ErrorReason.NOT_FOUND, f"no function call {event.call_id!r} waits for a result", event.event_id)
+
+
+def _lacks_result(step: Step, call_id: str) -> bool:
+    """The client has put a call into the conversation, and not its result."""
+    items = [item for item in step.state.items if isinstance(item, CallItem | ResultItem) and item.call_id == call_id]
+    return len(items) == 1 and isinstance(items[0], CallItem)
 
 
 def fail(step: Step, event: ToolFailed) -> None:

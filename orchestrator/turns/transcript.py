@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.turns.client import ItemAdded, ItemDone
+from orchestrator.turns.client import Error, ErrorReason, ItemAdded, ItemDone
 from orchestrator.turns.items import CallItem, Item, Message, MessageItem, ResultItem, Role, ToolCall
 from orchestrator.turns.step import Step
 
@@ -35,12 +35,35 @@ def put(step: Step, item: Item, index: int | None = None) -> None:
     step.state.revision += 1
 
 
+def remove(step: Step, item_id: str) -> None:
+    """Takes an item out."""
+    step.state.items = tuple(item for item in step.state.items if item.id != item_id)
+    step.state.revision += 1
+
+
 def add(step: Step, item: Item, index: int | None = None, caused_by: str = "") -> None:
     """Writes an item that is complete, and tells the client."""
     put(step, item, index)
     before = previous_id(step, item.id)
     step.emit(ItemAdded(item, before), caused_by)
     step.emit(ItemDone(item, before), caused_by)
+
+
+def place(step: Step, item_id: str, previous_item_id: str) -> int | Error | None:
+    """Where an item that the client makes goes: an index, None for the end, or why it cannot be.
+
+    `previous_item_id` may be empty (the end) or "root" (the beginning).
+    """
+    if item_id and step.is_taken(item_id):
+        return Error(ErrorReason.INVALID_REQUEST, f"item.id {item_id!r} is taken")
+    if not previous_item_id:
+        return None
+    if previous_item_id == "root":
+        return 0
+    before = index_of(step, previous_item_id)
+    if before is None:
+        return Error(ErrorReason.NOT_FOUND, f"previous_item_id {previous_item_id!r} is no item")
+    return before + 1
 
 
 def index_of(step: Step, item_id: str) -> int | None:
@@ -55,14 +78,17 @@ def last_silence(step: Step) -> MessageItem | None:
 
 
 def messages(step: Step, said: str = "") -> tuple[Message, ...]:
-    """What the model is shown, oldest first; `said` are words of the user's that are not in the history yet.
+    """The conversation as the model is shown it; `said` are words of the user's that are not in the history yet."""
+    items = step.state.items
+    return render((*items, MessageItem("", Role.USER, said)) if said else items)
+
+
+def render(items: tuple[Item, ...]) -> tuple[Message, ...]:
+    """Items as the model is shown them, oldest first.
 
     Messages of one side that follow each other are joined; a call is followed by its result at once; real words
     replace the silence before them.
     """
-    items = step.state.items
-    if said:
-        items = (*items, MessageItem("", Role.USER, said))
     results = {item.call_id: item for item in items if isinstance(item, ResultItem)}
     shown: list[Message] = []
     silence = False

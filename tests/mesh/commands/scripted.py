@@ -92,6 +92,9 @@ class Orchestrator(conversation_pb2_grpc.ConversationServiceServicer):
     def add(self, server: grpc.aio.Server) -> None:
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self, server)
 
+    async def ListVoices(self, request: Any, context: Any) -> pb.ListVoicesResponse:  # noqa: N802
+        return pb.ListVoicesResponse()
+
     async def ListCharacters(self, request: Any, context: Any) -> pb.ListCharactersResponse:  # noqa: N802
         return pb.ListCharactersResponse()
 
