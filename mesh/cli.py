@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_settings import BaseSettings
 
 from mesh.errors import MeshError
+from mesh.secrets import name_hub_token
 from mesh.settings import UsageError, load_settings
 
 GROUP = "unmute.commands"
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # gRPC's C core would write its own diary to stderr.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
+        name_hub_token()
         match arguments:
             case [] | ["-h" | "--help", *_]:
                 _print_help()

@@ -50,6 +50,17 @@ def shared_token() -> SecretStr | None:
     return read_secret(SHARED_TOKEN)
 
 
+def name_hub_token() -> None:
+    """Lets the model hub's own library read the file of HF_TOKEN_FILE, which it knows by another name.
+
+    Raises:
+        SecretError: the file cannot be read, or HF_TOKEN is set too.
+    """
+    if file := os.environ.get("HF_TOKEN_FILE"):
+        read_secret("HF_TOKEN")
+        os.environ["HF_TOKEN_PATH"] = file
+
+
 def split_tokens(tokens: str) -> tuple[str, ...]:
     """Returns each of several tokens, which spaces, lines or commas part: the first is sent, all of them are valid."""
     return tuple(tokens.replace(",", " ").split())

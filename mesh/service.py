@@ -25,14 +25,15 @@ from prometheus_client import start_http_server
 from mesh.channels import FLOW_OPTIONS
 from mesh.errors import MeshError
 from mesh.interceptors import MeshInterceptor, Readiness
+from mesh.limits import server_limits
 from mesh.logs import configure_logging
 from mesh.loops import new_event_loop
 from mesh.metrics import Metrics
 from mesh.settings import ServerSettings, TelemetrySettings
-from mesh.telemetry import Telemetry, watch_loop
-from mesh.tracing import make_tracer
 from mesh.supervisor import USAGE_EXIT_CODE
+from mesh.telemetry import Telemetry, watch_loop
 from mesh.tls import TlsError
+from mesh.tracing import make_tracer
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ async def serve(service: Service, settings: ServerSettings, telemetry: Telemetry
     metrics = telemetry.metrics
     interceptor = MeshInterceptor(service.name, token=_token(settings), metrics=metrics)
     interceptor.readiness = Readiness.LOADING
-    server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=[interceptor], options=(*SERVER_OPTIONS, *server_limits(service.name)))
     service.register(server)
     healthy = await _add_health(server, service)
     _add_introspection(server, service)

@@ -20,9 +20,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from mesh.logs import LogFormat
-
 from mesh.exposure import is_insecure_wanted, is_loopback
+from mesh.logs import LogFormat
 from mesh.secrets import SecretError, SecretFileSource, Tokens, secret_fields, shared_token, variable_of
 from mesh.tls import Identity, ServerTls, asks_for_certificates, server_tls
 

@@ -19,6 +19,7 @@ from mesh.errors import (
 )
 from orchestrator.answerer import Answerer
 from orchestrator.dictation import Dictation
+from orchestrator.limits import check_lengths
 from orchestrator.listener import Listener
 from orchestrator.outbox import Outbox, Write
 from orchestrator.plan import Environment, Plan, Planner
@@ -133,6 +134,7 @@ class Session:
             ) from None
         if request.WhichOneof("event") != "session_update":
             raise InvalidArgumentError("session_update", "must be the first message")
+        check_lengths(request)
         return request
 
     async def _converse(self, requests: AsyncIterator[pb.ConverseRequest], first: pb.ConverseRequest) -> None:
@@ -198,6 +200,7 @@ class Session:
             self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
 
     async def _take(self, request: pb.ConverseRequest) -> None:
+        check_lengths(request)
         match request.WhichOneof("event"):
             case "input_audio":
                 before = self._decoder.position
