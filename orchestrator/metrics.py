@@ -57,7 +57,7 @@ class OrchestratorMetrics:
         self.turns = Counter("unmute_turns_total", "Turns of users that ended with words.", registry=registry)
         stages = Histogram(
             "unmute_turn_stage_seconds",
-            "What each stage added to the wait from a user's last sound to the answer's first; they add up to the whole.",
+            "What each stage added to the wait from a user's last sound to the answer's first; they add up.",
             ["stage"],
             buckets=DELAYS,
             registry=registry,

@@ -280,7 +280,7 @@ class Slow:
     async def drain(self): pass
     async def close(self): pass
 
-sys.exit(run(Slow, ServerSettings(port=int(sys.argv[2]))))
+sys.exit(run("stt", lambda _: Slow(), ServerSettings(port=int(sys.argv[2]))))
 """
 
 
