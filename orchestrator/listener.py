@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from mesh.audio import Format
 from mesh.errors import MeshError
-from orchestrator.turns.events import Event, Service, ServiceFailed, ServiceRecovered, SpeechStopped
+from orchestrator.turns.events import (
+    Event,
+    FlushDone,
+    InterimHeard,
+    Service,
+    ServiceFailed,
+    ServiceRecovered,
+    SpeechStarted,
+    SpeechStopped,
+    TurnEnded,
+    WordHeard,
+)
 from orchestrator.upstreams import SttConfig, SttStream, Upstreams
 
 _log = logging.getLogger(__name__)
@@ -19,6 +31,8 @@ STEADY_SECONDS = 5.0
 """A stream that held this long was no failed attempt: the next one is made at once."""
 QUIET_SECONDS = 2.0
 """A stream on which nothing has come for this long may have stalled: the service is asked whether it is there."""
+LEAVE_SECONDS = 10.0
+"""A server that is to end is left by then, though somebody speaks."""
 SHORTEST_SLEEP = 0.01
 PROBE_SECONDS = 3.0
 """A service that has not answered by then has stalled."""
@@ -35,10 +49,12 @@ class Listener:
         self._languages = language_codes
         self._feed = feed
         self._stream: SttStream | None = None
+        self._successor: tuple[tuple[str, ...], SttStream] | None = None
         self._streams = 0
         self._position = 0
         self._broken: asyncio.Event = asyncio.Event()
         self._outdated: asyncio.Event = asyncio.Event()
+        self._quiet: asyncio.Event = asyncio.Event()
         self._fault = ""
         self._heard_at = 0.0
 
@@ -67,6 +83,7 @@ class Listener:
 
     def reset(self) -> None:
         """Drops the open segment."""
+        self._quiet.set()
         self._try(lambda stream: stream.reset())
 
     def change_languages(self, language_codes: tuple[str, ...]) -> None:
@@ -84,7 +101,7 @@ class Listener:
             try:
                 fault = await self._listen()
             finally:
-                await self.close()
+                await self._drop()
             if not fault and await self._replace():
                 continue
             if loop.time() - began > STEADY_SECONDS:
@@ -96,6 +113,12 @@ class Listener:
 
     async def close(self) -> None:
         """Frees the slot."""
+        successor, self._successor = self._successor, None
+        if successor is not None:
+            await successor[1].close()
+        await self._drop()
+
+    async def _drop(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.close()
@@ -108,8 +131,9 @@ class Listener:
         reading = asyncio.create_task(self._read(stream), name="stt-events")
         others = (
             asyncio.create_task(self._broken.wait(), name="stt-send"),
-            asyncio.create_task(self._outdated.wait(), name="stt-languages"),
-            asyncio.create_task(self._notice_stall(), name="stt-stall"),
+            asyncio.create_task(self._outdated.wait(), name="stt-outdated"),
+            asyncio.create_task(self._notice_stall(stream), name="stt-stall"),
+            asyncio.create_task(self._leave_in_time(stream), name="stt-leaving"),
         )
         try:
             await asyncio.wait((reading, *others), return_when=asyncio.FIRST_COMPLETED)
@@ -122,7 +146,7 @@ class Listener:
             await asyncio.wait((reading, *others))
 
     async def _replace(self) -> bool:
-        """Begins a transcription in the languages now wanted; what was being said meanwhile is over."""
+        """Goes on with another transcription, in the languages now wanted; what was being said meanwhile is over."""
         self._feed(SpeechStopped(self._position / self._format.sample_rate))
         try:
             await self._open()
@@ -132,8 +156,22 @@ class Listener:
         self._feed(ServiceRecovered(Service.STT))
         return True
 
-    async def _notice_stall(self) -> None:
-        """Breaks the stream if nothing comes on it and the service does not answer either."""
+    async def _leave_in_time(self, stream: SttStream) -> None:
+        """Opens another stream when the server of this one is to end: as soon as nobody speaks, if that is soon."""
+        while self._successor is None:
+            await stream.wait_until_leaving()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self._quiet.wait()
+            try:
+                self._successor = (self._languages, await self._begin())
+            except MeshError as error:
+                _log.debug("speech to text cannot move: %s", error.message)
+                await asyncio.sleep(LAST_DELAY)
+        self._outdated.set()
+
+    async def _notice_stall(self, stream: SttStream) -> None:
+        """Breaks the stream if nothing comes on it and its server does not answer either."""
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         while True:
@@ -143,7 +181,7 @@ class Listener:
                 continue
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    await self._upstreams.wait_until_back(Service.STT)
+                    await stream.wait_until_answers()
             except TimeoutError:
                 self._fault = f"stt service has not answered for {loop.time() - self._heard_at:.0f} s"
                 self._broken.set()
@@ -154,6 +192,7 @@ class Listener:
         try:
             async for event in stream.events():
                 self._heard_at = asyncio.get_running_loop().time()
+                self._note(event)
                 self._feed(event)
         except MeshError as error:
             return error.message
@@ -161,6 +200,13 @@ class Listener:
             _log.exception("what speech to text sent cannot be read")
             return "stt service sent something that cannot be read"
         return "stt service ended the transcription"
+
+    def _note(self, event: Event) -> None:
+        """Follows whether something is being said that a new stream would not hear."""
+        if isinstance(event, SpeechStarted | WordHeard | InterimHeard):
+            self._quiet.clear()
+        elif isinstance(event, TurnEnded | FlushDone):
+            self._quiet.set()
 
     async def _reopen(self, delay: float) -> float:
         while True:
@@ -174,9 +220,20 @@ class Listener:
                 return delay
 
     async def _open(self) -> None:
-        self._streams += 1
         self._broken.clear()
         self._outdated.clear()
+        successor, self._successor = self._successor, None
+        if successor is not None:
+            languages, stream = successor
+            if languages == self._languages:
+                self._stream = stream
+                return
+            await stream.close()
+        self._stream = await self._begin()
+
+    async def _begin(self) -> SttStream:
+        self._streams += 1
+        self._quiet.set()
         config = SttConfig(
             format=self._format,
             language_codes=self._languages,
@@ -187,7 +244,7 @@ class Listener:
         if self._position != config.first_sample:
             # Audio that came meanwhile is a gap of the new stream: its clock is right all the same.
             _log.debug("%d samples were lost while speech to text was opened", self._position - config.first_sample)
-        self._stream = stream
+        return stream
 
     def _try(self, use: Callable[[SttStream], None]) -> None:
         if self._stream is None or self._broken.is_set():

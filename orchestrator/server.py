@@ -104,13 +104,14 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             timeout=settings.service_timeout,
         )
         self._upstreams = self._own
+        await self._own.start()
 
     async def watch(self, report: HealthReport) -> None:
         """Reports on the model services too: who asks the orchestrator learns what a conversation would lack."""
         while self._own is not None:
-            for service, state in (await self._own.health()).items():
+            for service, state in self._own.health().items():
                 await report(HEALTH_NAMES[service.value], _STATUSES[state])
-            await asyncio.sleep(WATCH_SECONDS)
+            await self._own.health_changed(WATCH_SECONDS)
 
     async def drain(self) -> None:
         """Tells every client that the server stops; returns when the conversations are over."""

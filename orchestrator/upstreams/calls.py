@@ -22,21 +22,17 @@ CLOSE_SECONDS = 1.0
 class BidiCall(Generic[RequestT, ResponseT]):
     """One call: an outbox that gRPC empties, and responses with errors of the mesh."""
 
-    def __init__(
-        self, method: Any, service: str, address: str, *, lease: Lease | None = None, max_unsent: int = 1024
-    ) -> None:
+    def __init__(self, method: Any, service: str, lease: Lease, *, max_unsent: int = 1024) -> None:
         """Begins the call.
 
         Args:
             method: the stub's method.
             service: short name of the service, for errors.
-            address: where it is, for errors.
-            lease: counts the call for its backend; released when it is closed.
+            lease: counts the call for the backend that it is made to; released when it is closed.
             max_unsent: messages that may wait to be sent before the service counts as too slow.
         """
         self.service = service
         self.lease = lease
-        self._address = address
         self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
         self._reading: asyncio.Future[Any] | None = None
         self._call: Any = method(self._requests(), wait_for_ready=False)
@@ -64,7 +60,7 @@ class BidiCall(Generic[RequestT, ResponseT]):
                 response = await self._read()
         except TimeoutError:
             raise UnavailableError(
-                f"{self.service} service did not answer within {timeout:g} s", reason=self._reason
+                f"{self.service} service did not answer within {timeout:.2g} s", reason=self._reason
             ) from None
         if response is None:
             raise self.broken("ended the call at once")
@@ -95,8 +91,7 @@ class BidiCall(Generic[RequestT, ResponseT]):
 
     async def close(self) -> None:
         """Cancels the call and waits briefly until it is over. May be called twice."""
-        if self.lease is not None:
-            self.lease.release()
+        self.lease.release()
         self._call.cancel()
         # gRPC ends its reader of the outbox only if the call was not over before the cancel.
         while not self._outbox.empty():
@@ -123,7 +118,9 @@ class BidiCall(Generic[RequestT, ResponseT]):
             raise self.broken("does not keep up") from None
 
     def _error(self, error: grpc.aio.AioRpcError) -> MeshError:
-        return from_rpc_error(error, self.service, self._address)
+        failure = from_rpc_error(error, self.service, self.lease.backend.target)
+        self.lease.failed(failure)
+        return failure
 
     async def _requests(self) -> AsyncIterator[RequestT]:
         while (request := await self._outbox.get()) is not None:

@@ -88,7 +88,7 @@ class SttStream(Protocol):
         ...
 
     async def wait_until_leaving(self) -> None:
-        """Returns when the server that has the stream is to end: another stream should take its place."""
+        """Returns when the server that has the stream is to end, and another one could take its place."""
         ...
 
     async def close(self) -> None:

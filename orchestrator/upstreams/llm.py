@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from mesh.errors import MeshError, UnavailableError
+from mesh.backends.pool import Backend, Pool
+from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
 from orchestrator.turns import events
 from orchestrator.turns.events import AnswerEnd, Event
 from orchestrator.turns.items import Message, Role
@@ -17,6 +18,9 @@ from unmute.llm.v1 import llm_pb2
 
 STOP_SECONDS = 2.0
 """A model that has not stopped by then is left: the next answer gets a call of its own."""
+
+IDLE = "IDLE"
+"""The reason of a service that ends a call on which nothing was asked for long."""
 
 LlmCall = BidiCall[llm_pb2.GenerateRequest, llm_pb2.GenerateResponse]
 
@@ -48,7 +52,13 @@ class _Exchange:
     reader: asyncio.Task[None] | None = None
     unfinished: str = ""
     """The answer that was begun and has not ended."""
+    has_answered: bool = False
     failed: bool = False
+
+    @property
+    def target(self) -> str:
+        """Where its backend is."""
+        return self.call.lease.backend.target
 
     async def read(self) -> None:
         """Takes everything in, so that a reader who is cancelled does not cancel the call."""
@@ -72,16 +82,27 @@ class _Exchange:
 class GrpcLlmSession:
     """One conversation's exchange, as `LlmSession`."""
 
-    def __init__(self, new_call: Callable[[], LlmCall], model: str = "") -> None:
+    def __init__(self, pool: Pool, new_call: Callable[[Backend], LlmCall], model: str = "") -> None:
+        """Calls nobody before it is used.
+
+        Args:
+            pool: the backends. The one that has read the conversation keeps it as long as it takes it.
+            new_call: begins a call to one.
+            model: asked for; empty: the service's default.
+        """
+        self._pool = pool
         self._new_call = new_call
         self._model = model
+        self._home = ""
         self._exchange: _Exchange | None = None
         self._left: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
 
     def prefill(self, messages: Sequence[Message], tools: Sequence[ToolDefinition]) -> None:
         """Lets the model read what an answer will probably begin with."""
-        exchange = self._open()
+        if not self._pool.backends:
+            return
+        exchange = self._open(())
         if exchange.unfinished:
             return
         prefix = llm_pb2.Prefix(
@@ -95,19 +116,18 @@ class GrpcLlmSession:
     async def answer(self, request: AnswerRequest) -> AsyncIterator[Event]:
         """Writes an answer; closing the iterator stops it."""
         async with self._turn:
+            await self._pool.known()
+            avoid: tuple[str, ...] = ()
             if request.fresh:
+                avoid = (self._home,)
                 self._leave()
             await self._settle()
-            exchange = self._open()
-            exchange.call.send(llm_pb2.GenerateRequest(generate=self._start(request)))
-            exchange.unfinished = request.answer_id
+            exchange, first = await self._begin(request, avoid)
             try:
-                async for event in self._events(exchange, request.answer_id):
+                async for event in self._events(exchange, request.answer_id, first):
                     yield event
             finally:
-                if exchange.unfinished and not exchange.failed:
-                    with contextlib.suppress(UnavailableError):
-                        exchange.call.send(llm_pb2.GenerateRequest(stop=llm_pb2.Stop()))
+                self._end(exchange)
 
     async def close(self) -> None:
         """Stops everything."""
@@ -115,15 +135,56 @@ class GrpcLlmSession:
         if self._left:
             await asyncio.wait(self._left)
 
-    async def _events(self, exchange: _Exchange, answer_id: str) -> AsyncIterator[Event]:
-        calls: dict[int, events.AnswerCall] = {}
+    async def _begin(
+        self, request: AnswerRequest, avoid: tuple[str, ...]
+    ) -> tuple[_Exchange, llm_pb2.GenerateResponse]:
+        """Asks one backend after the other until one begins to answer; returns its first response."""
+        tried: list[str] = []
+        errors: list[MeshError] = []
+        while True:
+            exchange = self._open((*avoid, *tried))
+            try:
+                exchange.call.send(llm_pb2.GenerateRequest(generate=self._start(request)))
+                exchange.unfinished = request.answer_id
+                exchange.call.lease.set_busy(True)
+                return exchange, await self._next(exchange, request.answer_id)
+            except (ResourceExhaustedError, UnavailableError, DeadlineExceededError) as error:
+                self._leave()
+                if exchange.has_answered and error.reason == IDLE:
+                    # It was let go for its silence at the very moment when it was needed again.
+                    continue
+                tried.append(exchange.target)
+                self._pool.failed(exchange.call.lease.backend, error)
+                errors.append(error)
+                if all(backend.target in tried for backend in self._pool.order()):
+                    raise self._pool.combined(errors) from error
+            except BaseException:
+                self._end(exchange)
+                raise
+
+    def _end(self, exchange: _Exchange) -> None:
+        """Stops an answer that nobody wants any more."""
+        exchange.call.lease.set_busy(False)
+        if exchange.unfinished and not exchange.failed:
+            with contextlib.suppress(UnavailableError):
+                exchange.call.send(llm_pb2.GenerateRequest(stop=llm_pb2.Stop()))
+
+    async def _next(self, exchange: _Exchange, answer_id: str) -> llm_pb2.GenerateResponse:
+        """The next response of an answer."""
         while True:
             response = await exchange.inbox.get()
             if isinstance(response, MeshError):
                 exchange.unfinished = ""
                 raise response
-            if response.answer_id != answer_id:
-                continue
+            if response.answer_id == answer_id:
+                exchange.has_answered = True
+                return response
+
+    async def _events(
+        self, exchange: _Exchange, answer_id: str, response: llm_pb2.GenerateResponse
+    ) -> AsyncIterator[Event]:
+        calls: dict[int, events.AnswerCall] = {}
+        while True:
             match response.WhichOneof("event"):
                 case "text" if response.text.text and not response.text.reasoning:
                     yield events.AnswerText(answer_id, response.text.text)
@@ -150,8 +211,7 @@ class GrpcLlmSession:
                         events.Usage(usage.input_token_count, usage.cached_token_count, usage.output_token_count),
                     )
                     return
-                case _:
-                    continue
+            response = await self._next(exchange, answer_id)
 
     async def _settle(self) -> None:
         """Waits until the answer that was stopped has ended; only then is the next one taken."""
@@ -171,11 +231,20 @@ class GrpcLlmSession:
         except TimeoutError:
             self._leave()
 
-    def _open(self) -> _Exchange:
+    def _open(self, avoid: tuple[str, ...]) -> _Exchange:
+        """The exchange, a new one if need be; targets to `avoid` come last then.
+
+        Raises:
+            UnavailableError: no backend is known.
+        """
         if self._exchange is not None and self._exchange.failed:
             self._leave()
         if self._exchange is None:
-            self._exchange = _Exchange(self._new_call())
+            candidates = self._pool.order(prefer=self._home, avoid=avoid)
+            if not candidates:
+                raise self._pool.combined(())
+            self._home = candidates[0].target
+            self._exchange = _Exchange(self._new_call(candidates[0]))
             self._exchange.reader = asyncio.create_task(self._exchange.read(), name="llm-reader")
         return self._exchange
 

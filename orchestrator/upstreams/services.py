@@ -1,58 +1,73 @@
-"""The three services over gRPC, one channel each, shared by all sessions."""
+"""The three services over gRPC, each with one or more backends that all sessions share."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 
-from mesh.channels import HealthState, check_health, from_rpc_error, open_channel
-from mesh.errors import UnavailableError
+from mesh.backends.addresses import Endpoint, Resolver
+from mesh.backends.link import AskLoad, GrpcLink, Load
+from mesh.backends.pool import Backend, Pool
+from mesh.channels import HealthState, from_rpc_error, open_channel
+from mesh.errors import MeshError, UnavailableError
 from mesh.names import HEALTH_NAMES
 from orchestrator.turns.events import Service
 from orchestrator.upstreams.calls import BidiCall
 from orchestrator.upstreams.contract import LlmModel, Services, SpeechConfig, SttConfig, Voice
-from orchestrator.upstreams.llm import GrpcLlmSession
-from orchestrator.upstreams.stt import MAX_UNSENT, GrpcSttStream
-from orchestrator.upstreams.tts import GrpcSpeech
+from orchestrator.upstreams.llm import GrpcLlmSession, LlmCall
+from orchestrator.upstreams.stt import MAX_UNSENT, GrpcSttStream, SttCall
+from orchestrator.upstreams.tts import GrpcSpeech, TtsCall
 from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
 from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
 from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
-T = TypeVar("T")
+MAX_UNSENT_TEXT = 8192
+"""Pieces of text that may wait to be sent."""
+
+_Stt: Any = stt_pb2_grpc.SpeechToTextServiceStub
+_Llm: Any = llm_pb2_grpc.LlmServiceStub
+_Tts: Any = tts_pb2_grpc.TextToSpeechServiceStub
 
 
 class GrpcUpstreams:
     """`Upstreams` over gRPC."""
 
     def __init__(self, *, stt: str, llm: str, tts: str, token: str = "", timeout: float = 3.0) -> None:
-        """Connects when first used.
+        """Connects when first used, or with `start`. All backends of a service have the same models.
 
         Args:
-            stt: address of speech to text.
-            llm: address of the language model.
-            tts: address of text to speech.
+            stt: addresses of speech to text, as `mesh.backends.addresses.Resolver` takes them.
+            llm: addresses of the language model.
+            tts: addresses of text to speech.
             token: bearer token that they ask for.
             timeout: seconds that a service is given to answer, or to admit a call.
+
+        Raises:
+            ValueError: an address cannot be read.
         """
-        self._addresses = {Service.STT: stt, Service.LLM: llm, Service.TTS: tts}
-        self._channels = {service: open_channel(address, token=token) for service, address in self._addresses.items()}
+        self._token = token
         self._timeout = timeout
         self._stt_predicts = True
-        self._stt: Any = stt_pb2_grpc.SpeechToTextServiceStub(self._channels[Service.STT])
-        self._llm: Any = llm_pb2_grpc.LlmServiceStub(self._channels[Service.LLM])
-        self._tts: Any = tts_pb2_grpc.TextToSpeechServiceStub(self._channels[Service.TTS])
+        self._changed = asyncio.Event()
+        self._stt = self._pool(Service.STT, stt, _stt_load)
+        self._llm = self._pool(Service.LLM, llm, _llm_load)
+        self._tts = self._pool(Service.TTS, tts, _tts_load)
+        self._pools = {Service.STT: self._stt, Service.LLM: self._llm, Service.TTS: self._tts}
+
+    async def start(self) -> None:
+        """Looks for backends, and begins to watch them."""
+        await asyncio.gather(*(pool.known() for pool in self._pools.values()))
 
     async def describe(self) -> Services:
         """Asks all three what they have."""
-        options = {"timeout": self._timeout, "wait_for_ready": True}
         stt, llm, tts = await asyncio.gather(
-            self._ask(Service.STT, self._stt.ListModels(stt_pb2.ListModelsRequest(), **options)),
-            self._ask(Service.LLM, self._llm.ListModels(llm_pb2.ListModelsRequest(), **options)),
-            self._ask(Service.TTS, self._tts.ListVoices(tts_pb2.ListVoicesRequest(), **options)),
+            self._ask(self._stt, lambda channel: _Stt(channel).ListModels, stt_pb2.ListModelsRequest()),
+            self._ask(self._llm, lambda channel: _Llm(channel).ListModels, llm_pb2.ListModelsRequest()),
+            self._ask(self._tts, lambda channel: _Tts(channel).ListVoices, tts_pb2.ListVoicesRequest()),
         )
         if not stt.models or not llm.models:
             empty = "stt" if not stt.models else "llm"
@@ -68,57 +83,95 @@ class GrpcUpstreams:
 
     async def open_stt(self, config: SttConfig) -> GrpcSttStream:
         """Begins a transcription; returns when it is admitted."""
-        call: BidiCall[Any, Any] = BidiCall(
-            self._stt.Transcribe, "stt", self._addresses[Service.STT], max_unsent=MAX_UNSENT
-        )
-        return await GrpcSttStream.open(call, config, self._timeout, turn_predictions=self._stt_predicts)
+
+        async def attempt(backend: Backend, timeout: float) -> GrpcSttStream:
+            method, lease = _Stt(backend.link.channel).Transcribe, self._stt.lease(backend)
+            call: SttCall = BidiCall(method, "stt", lease, max_unsent=MAX_UNSENT)
+            return await GrpcSttStream.open(call, config, timeout, turn_predictions=self._stt_predicts)
+
+        return await self._stt.first_answer(attempt, self._timeout)
 
     def open_llm(self) -> GrpcLlmSession:
         """Begins an exchange; connects when it is first used."""
-        return GrpcLlmSession(lambda: BidiCall(self._llm.Generate, "llm", self._addresses[Service.LLM]))
+
+        def new_call(backend: Backend) -> LlmCall:
+            return BidiCall(_Llm(backend.link.channel).Generate, "llm", self._llm.lease(backend, busy=False))
+
+        return GrpcLlmSession(self._llm, new_call)
 
     def open_speech(self, config: SpeechConfig) -> GrpcSpeech:
         """Begins an utterance."""
-        call: BidiCall[Any, Any] = BidiCall(
-            self._tts.StreamSynthesize, "tts", self._addresses[Service.TTS], max_unsent=8192
-        )
-        return GrpcSpeech(call, config, self._timeout)
+
+        def new_call(backend: Backend) -> TtsCall:
+            method, lease = _Tts(backend.link.channel).StreamSynthesize, self._tts.lease(backend)
+            return BidiCall(method, "tts", lease, max_unsent=MAX_UNSENT_TEXT)
+
+        return GrpcSpeech(self._tts, new_call, config, self._timeout)
 
     async def wait_until_back(self, service: Service) -> None:
-        """Returns when the service is SERVING."""
-        delay = 0.1
-        while True:
-            health = await check_health(self._channels[service], HEALTH_NAMES[service.value])
-            if health.state is HealthState.SERVING:
-                return
-            await asyncio.sleep(delay)
-            delay = min(2.0, 2 * delay)
+        """Returns when a backend of the service is SERVING."""
+        await self._pools[service].wait_until_serving()
 
-    async def health(self) -> dict[Service, HealthState]:
-        """Returns how each of the three is."""
-        checks = (check_health(channel, HEALTH_NAMES[service.value]) for service, channel in self._channels.items())
-        return dict(zip(self._channels, [health.state for health in await asyncio.gather(*checks)], strict=True))
+    def health(self) -> dict[Service, HealthState]:
+        """Returns how each of the three is, as far as is known: SERVING if any backend is."""
+        return {service: pool.state for service, pool in self._pools.items()}
+
+    async def health_changed(self, timeout: float) -> None:
+        """Returns when the health of a backend has changed, or after `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        self._changed.clear()
 
     async def close(self) -> None:
-        """Closes the channels."""
-        for channel in self._channels.values():
-            with contextlib.suppress(asyncio.CancelledError):
-                await channel.close()
+        """Ends the connections."""
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
-    async def _ask(self, service: Service, call: Awaitable[T]) -> T:
-        address = self._addresses[service]
-        try:
-            return await call
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise UnavailableError(
-                    f"{service.value} service at {address} is down (no answer within {self._timeout:g} s)",
-                    reason=f"{service.name}_UNAVAILABLE",
-                ) from error
-            failure = from_rpc_error(error, service.value, address)
-            if isinstance(failure, UnavailableError):
-                failure.reason = f"{service.name}_UNAVAILABLE"
-            raise failure from error
+    def _pool(self, service: Service, addresses: str, ask_load: AskLoad) -> Pool:
+        def connect(endpoint: Endpoint) -> GrpcLink:
+            channel = open_channel(endpoint.target, token=self._token, name=endpoint.authority)
+            return GrpcLink(channel, HEALTH_NAMES[service.value], ask_load)
+
+        return Pool(service.value, Resolver(addresses), connect, changed=self._changed.set)
+
+    async def _ask(self, pool: Pool, method: Callable[[grpc.aio.Channel], Any], request: Any) -> Any:
+        async def attempt(backend: Backend, timeout: float) -> Any:
+            try:
+                # The only one is waited for: it may be about to come back.
+                only = len(pool.backends) == 1
+                return await method(backend.link.channel)(request, timeout=timeout, wait_for_ready=only)
+            except grpc.aio.AioRpcError as error:
+                raise self._failure(error, pool.service, backend.target, timeout) from error
+
+        return await pool.first_answer(attempt, self._timeout)
+
+    def _failure(self, error: grpc.aio.AioRpcError, service: str, address: str, timeout: float) -> MeshError:
+        reason = f"{service.upper()}_UNAVAILABLE"
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return UnavailableError(
+                f"{service} service at {address} is down (no answer within {timeout:.2g} s)", reason=reason
+            )
+        failure = from_rpc_error(error, service, address)
+        if isinstance(failure, UnavailableError):
+            failure.reason = reason
+        return failure
+
+
+async def _stt_load(channel: grpc.aio.Channel, timeout: float) -> Load | None:
+    return _load_of(await _Stt(channel).ListModels(stt_pb2.ListModelsRequest(), timeout=timeout))
+
+
+async def _llm_load(channel: grpc.aio.Channel, timeout: float) -> Load | None:
+    return _load_of(await _Llm(channel).ListModels(llm_pb2.ListModelsRequest(page_size=1), timeout=timeout))
+
+
+async def _tts_load(channel: grpc.aio.Channel, timeout: float) -> Load | None:
+    answer = await _Tts(channel).ListVoices(tts_pb2.ListVoicesRequest(page_size=1), timeout=timeout)
+    return Load(answer.slot_count, answer.used_slot_count)
+
+
+def _load_of(answer: stt_pb2.ListModelsResponse | llm_pb2.ListModelsResponse) -> Load | None:
+    return Load(answer.models[0].slot_count, answer.models[0].used_slot_count) if answer.models else None
 
 
 def _voice(voice: tts_pb2.Voice) -> Voice:

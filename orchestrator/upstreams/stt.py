@@ -81,15 +81,11 @@ class GrpcSttStream:
 
     async def wait_until_answers(self) -> None:
         """Returns when the server that has the stream answers."""
-        if self._call.lease is not None:
-            await wait_until_serving(self._call.lease.backend.link.channel, HEALTH_NAMES["stt"])
+        await self._call.lease.backend.link.wait_until_serving()
 
     async def wait_until_leaving(self) -> None:
-        """Returns when the server that has the stream drains, or is no backend any more."""
-        if self._call.lease is None:
-            await asyncio.Event().wait()
-        else:
-            await self._call.lease.backend.leaving.wait()
+        """Returns when the server that has the stream drains or is no backend any more, and another one serves."""
+        await self._call.lease.wait_until_leaving()
 
     async def close(self) -> None:
         """Frees the slot."""

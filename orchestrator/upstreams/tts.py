@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+from mesh.backends.pool import Backend, Pool
 from mesh.durations import to_seconds
 from orchestrator.upstreams.calls import BidiCall
 from orchestrator.upstreams.contract import SpeechAudio, SpeechConfig, SpeechEvent, SpeechWord
@@ -13,13 +14,24 @@ TtsCall = BidiCall[tts_pb2.StreamSynthesizeRequest, tts_pb2.StreamSynthesizeResp
 
 
 class GrpcSpeech:
-    """One StreamSynthesize call, as `Speech`; open before there is text."""
+    """One StreamSynthesize call, as `Speech`; text may come before it is admitted, and waits until it is."""
 
-    def __init__(self, call: TtsCall, config: SpeechConfig, ready_seconds: float) -> None:
-        self._call = call
+    def __init__(
+        self, pool: Pool, new_call: Callable[[Backend], TtsCall], config: SpeechConfig, timeout: float
+    ) -> None:
+        """Calls nobody before `events` is iterated.
+
+        Args:
+            pool: the backends.
+            new_call: begins a call to one.
+            config: of the utterance.
+            timeout: seconds in which one of them has to admit it.
+        """
+        self._pool = pool
+        self._new_call = new_call
+        self._timeout = timeout
         self._frame_bytes = config.format.frame_bytes
-        self._ready_seconds = ready_seconds
-        settings = tts_pb2.SynthesisConfig(
+        self._settings = tts_pb2.SynthesisConfig(
             voice_id=config.voice_id,
             format=config.format.to_proto(),
             language_code=config.language_code,
@@ -27,28 +39,37 @@ class GrpcSpeech:
             model=config.model,
         )
         if config.speaking_rate is not None:
-            settings.speaking_rate = config.speaking_rate
-        call.send(tts_pb2.StreamSynthesizeRequest(config=settings))
+            self._settings.speaking_rate = config.speaking_rate
+        self._call: TtsCall | None = None
+        self._early: list[str] = []
+        self._finished = False
 
     def push(self, text: str) -> None:
         """More text, joined as it is."""
-        if text:
+        if not text:
+            return
+        if self._call is None:
+            self._early.append(text)
+        else:
             self._call.send(tts_pb2.StreamSynthesizeRequest(text=tts_pb2.TextChunk(text=text)))
 
     def finish(self) -> None:
         """That was all the text."""
-        self._call.end()
+        self._finished = True
+        if self._call is not None:
+            self._call.end()
 
     async def events(self) -> AsyncIterator[SpeechEvent]:
         """What is spoken; ends when all was."""
-        first = await self._call.first(self._ready_seconds)
-        if not first.HasField("ready"):
-            raise self._call.broken("sent something before it was ready")
-        async for response in self._call.responses():
+        call = self._call = await self._pool.first_answer(self._admit, self._timeout)
+        self.push("".join(self._early))
+        if self._finished:
+            self.finish()
+        async for response in call.responses():
             match response.WhichOneof("event"):
                 case "audio":
                     if len(response.audio.data) % self._frame_bytes:
-                        raise self._call.broken("sent a part of a sample")
+                        raise call.broken("sent a part of a sample")
                     if response.audio.data:
                         yield SpeechAudio(response.audio.data)
                 case "text_spoken":
@@ -59,8 +80,21 @@ class GrpcSpeech:
                     return
                 case _:
                     continue
-        raise self._call.broken("broke off the speech")
+        raise call.broken("broke off the speech")
 
     async def close(self) -> None:
         """Stops it and frees the slot."""
-        await self._call.close()
+        if self._call is not None:
+            await self._call.close()
+
+    async def _admit(self, backend: Backend, timeout: float) -> TtsCall:
+        call = self._new_call(backend)
+        try:
+            call.send(tts_pb2.StreamSynthesizeRequest(config=self._settings))
+            first = await call.first(timeout)
+            if not first.HasField("ready"):
+                raise call.broken("sent something before it was ready")
+        except BaseException:
+            await call.close()
+            raise
+        return call

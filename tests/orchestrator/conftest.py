@@ -21,6 +21,7 @@ async def services(unix_address: str) -> AsyncIterator[tuple[Servicers, GrpcUpst
     server.add_insecure_port(unix_address)
     await server.start()
     upstreams = GrpcUpstreams(stt=unix_address, llm=unix_address, tts=unix_address, timeout=1.0)
+    await upstreams.start()
     yield servicers, upstreams
     async with asyncio.timeout(5):
         await servicers.closed.wait() if servicers.calls else None

@@ -52,6 +52,9 @@ class ScriptedStt:
     """One transcription; the test speaks into it with `hear`."""
 
     config: SttConfig
+    mesh: ScriptedMesh
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: its server drains, and there is another."""
     queue: asyncio.Queue[Event | MeshError] = field(default_factory=asyncio.Queue)
     received: int = 0
     flushes: list[int] = field(default_factory=list)
@@ -96,6 +99,12 @@ class ScriptedStt:
             if isinstance(event, MeshError):
                 raise event
             yield event
+
+    async def wait_until_answers(self) -> None:
+        await self.mesh.wait_until_back(Service.STT)
+
+    async def wait_until_leaving(self) -> None:
+        await self.leaving.wait()
 
     async def close(self) -> None:
         self.closed = True
@@ -222,7 +231,7 @@ class ScriptedMesh:
 
     async def open_stt(self, config: SttConfig) -> ScriptedStt:
         self._check(Service.STT)
-        self.streams.append(ScriptedStt(config))
+        self.streams.append(ScriptedStt(config, self))
         return self.streams[-1]
 
     def open_llm(self) -> ScriptedLlm:

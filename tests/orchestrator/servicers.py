@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import grpc
 
-from unmute.llm.v1 import llm_pb2_grpc
-from unmute.stt.v1 import stt_pb2_grpc
+from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
+from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
 from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
 Handler = Callable[[AsyncIterator[Any], Callable[[Any], Any]], Any]
@@ -47,6 +47,10 @@ class Servicers:
     async def list_voices(self, request: Any, context: Any) -> tts_pb2.ListVoicesResponse:
         return tts_pb2.ListVoicesResponse(voices=[tts_pb2.Voice(id="heart", model="hibari")])
 
+    async def list_models(self, request: Any, context: Any) -> Any:
+        stt = "stt" in type(request).__module__
+        return stt_pb2.ListModelsResponse() if stt else llm_pb2.ListModelsResponse()
+
     def register(self, server: grpc.aio.Server) -> None:
         stt, llm, tts = stt_pb2_grpc, llm_pb2_grpc, tts_pb2_grpc
         bases = (stt.SpeechToTextServiceServicer, llm.LlmServiceServicer, tts.TextToSpeechServiceServicer)
@@ -62,4 +66,5 @@ class Servicers:
             made = servicer()
             setattr(made, name, self.run)
             made.ListVoices = self.list_voices
+            made.ListModels = self.list_models
             cast("Any", add)(made, server)

@@ -8,8 +8,11 @@ from typing import Any
 import grpc
 import pytest
 
+from mesh.backends.addresses import Endpoint
+from mesh.backends.pool import Backend
 from mesh.errors import UnavailableError
 from orchestrator.upstreams.calls import BidiCall
+from tests.mesh.backends.scripted import ScriptedLink, ScriptedPool
 
 
 class FakeCall:
@@ -40,7 +43,8 @@ def open_call() -> tuple[BidiCall[Any, Any], FakeCall]:
         made.append(FakeCall(requests, wait_for_ready))
         return made[0]
 
-    return BidiCall(method, "tts", "here"), made[0]
+    lease = ScriptedPool("here:1").pool.lease(Backend(Endpoint("here:1"), ScriptedLink()))
+    return BidiCall(method, "tts", lease), made[0]
 
 
 async def test_whoever_stops_reading_does_not_cut_off_the_read_itself() -> None:

@@ -179,7 +179,10 @@ async def test_a_closed_speech_frees_its_slot(services: tuple[Servicers, GrpcUps
 
     servicers.stream = stream
     speech = upstreams.open_speech(SpeechConfig(Format(24_000)))
+    speaking = asyncio.ensure_future(anext(aiter(speech.events())))
     await began.wait()
+    speaking.cancel()
+    await asyncio.wait((speaking,))
     await speech.close()
     await speech.close()
     async with asyncio.timeout(5):
