@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from orchestrator.turns.items import Message, Role
 
 MESSAGE_OVERHEAD_TOKENS = 8
 """Tokens that a chat template puts around a message; templates take 3 to 7."""
+_LATIN = re.compile("[A-Za-zªµºÀ-ÖØ-öø-\u024f ]+")
 
 
 def estimate_tokens(text: str) -> int:
@@ -16,8 +18,8 @@ def estimate_tokens(text: str) -> int:
 
     Latin text takes 3.5 to 5 characters a token; marks and digits may take one each, other scripts more than that.
     """
-    letters = sum(1 for character in text if character < "\u0250" and (character.isalpha() or character == " "))
-    foreign = sum(1 for character in text if character >= "\u0250")
+    letters = sum(map(len, _LATIN.findall(text)))
+    foreign = 0 if text.isascii() else sum(character >= "\u0250" for character in text)
     return math.ceil(letters / 3.3 + (len(text) - letters - foreign) + foreign * 1.5)
 
 
