@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orchestrator.turns
 
-ALLOWED = {"__future__", "collections.abc", "dataclasses", "enum", "re", "typing", "unicodedata"}
+ALLOWED = {"__future__", "collections.abc", "dataclasses", "enum", "operator", "re", "typing", "unicodedata"}
 FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 
 
