@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from mesh.backends.addresses import split_addresses
 from mesh.exposure import is_insecure_wanted, is_loopback
 from mesh.logs import LogFormat
 from mesh.secrets import SecretError, SecretFileSource, Tokens, secret_fields, shared_token, variable_of
@@ -222,9 +223,23 @@ class AddressSettings(CommandSettings):
 class Upstreams(AddressSettings):
     """Where the three model services are; for who calls them."""
 
-    stt: str = Field(default="127.0.0.1:50051", description="Address of speech to text (env: UNMUTE_STT_ADDRESS).")
-    tts: str = Field(default="127.0.0.1:50052", description="Address of text to speech (env: UNMUTE_TTS_ADDRESS).")
-    llm: str = Field(default="127.0.0.1:50053", description="Address of the language model (env: UNMUTE_LLM_ADDRESS).")
+    stt: str = Field(
+        default="127.0.0.1:50051",
+        description="Addresses of speech to text, separated by commas; dns:///host:port stands for all that the host "
+        "has (env: UNMUTE_STT_ADDRESS).",
+    )
+    tts: str = Field(
+        default="127.0.0.1:50052", description="Addresses of text to speech, likewise (env: UNMUTE_TTS_ADDRESS)."
+    )
+    llm: str = Field(
+        default="127.0.0.1:50053", description="Addresses of the language model, likewise (env: UNMUTE_LLM_ADDRESS)."
+    )
+
+    @field_validator("stt", "tts", "llm")
+    @classmethod
+    def _can_be_read(cls, value: str) -> str:
+        split_addresses(value)
+        return value
 
 
 class Addresses(Upstreams):
@@ -233,6 +248,12 @@ class Addresses(Upstreams):
     orchestrator: str = Field(
         default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
+
+    @field_validator("orchestrator")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        split_addresses(value)
+        return value
 
 
 _SECRET = "SECRET"  # noqa: S105 - the word in the place of a value

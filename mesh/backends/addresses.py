@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import socket
@@ -13,6 +12,7 @@ _log = logging.getLogger(__name__)
 
 DNS = "dns:///"
 _HOST_PORT = re.compile(r"(?P<host>\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>\d{1,5})")
+_IPV4_PORT = re.compile(r"\d{1,3}(\.\d{1,3}){3}:\d{1,5}")
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the numeric addresses of a host, as `10.0.0.7` or `fd00::7`, for calls to a port; raises OSError."""
@@ -43,8 +43,18 @@ def split_addresses(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
+def any_backend(addresses: str) -> str:
+    """Returns one target, as gRPC takes it, that reaches some backend of a setting; for callers with a single call."""
+    items = [item.strip() for item in addresses.split(",")]
+    if len(items) > 1 and all(_IPV4_PORT.fullmatch(item) for item in items):
+        return "ipv4:" + ",".join(items)
+    return items[0]
+
+
 async def look_up(host: str, port: int) -> Sequence[str]:
     """Asks the system's resolver, as `Lookup`."""
+    import asyncio
+
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     # A name with addresses of both families names the same machines twice.
     families = {family for family, *_ in found}

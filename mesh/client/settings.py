@@ -52,12 +52,13 @@ class ClientSettings(AddressSettings):
         init, addresses, *_ = super().settings_customise_sources(settings_cls, *args, **sources)
         return init, addresses
 
-    def open_channel(self, address: str) -> grpc.aio.Channel:
-        """Returns a channel to `address` that carries the token."""
+    def open_channel(self, address: str, name: str = "") -> grpc.aio.Channel:
+        """Returns a channel to some backend of `address` that carries the token; `name` as `mesh.channels` has it."""
+        from mesh.backends.addresses import any_backend
         from mesh.channels import open_channel
 
         token = self.auth_token.get_secret_value() if self.auth_token else ""
-        return open_channel(address, token=token, tls=client_tls(self.tls_dir))
+        return open_channel(any_backend(address), token=token, tls=client_tls(self.tls_dir), name=name)
 
 
 async def require_serving(channel: grpc.aio.Channel, service: str, address: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HealthSettings(Addresses, ClientSettings):
-    """Shows which services are serving; ends with 1 unless all that are asked are."""
+    """Shows every backend of the services; ends with 1 unless each service that is asked has one that serves."""
 
     only: str = Field(default="", description="Ask only these services, separated by commas.")
     timeout: float = Field(default=3.0, gt=0, le=4.5, description="Longest wait, in seconds, for all answers.")
@@ -39,34 +39,46 @@ class HealthSettings(Addresses, ClientSettings):
 
 
 def run(settings: HealthSettings) -> int:
-    """Prints the state of every service asked; returns 1 unless all are SERVING."""
+    """Prints the state of every backend; returns 1 unless each service asked has one that is SERVING."""
     found = asyncio.run(check_all(settings))
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "service": name,
             "state": health.state.value,
-            "address": getattr(settings, name),
+            "address": address,
             "latency_ms": round(health.latency * 1000, 1),
             "detail": health.detail,
         }
-        for name, health in found.items()
+        for (name, address), health in found.items()
     ]
     if settings.json_output:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
         _print_table(rows)
-    return 0 if all(row["state"] == "SERVING" for row in rows) else 1
+    serving = {row["service"] for row in rows if row["state"] == "SERVING"}
+    return 0 if serving >= set(settings.services) else 1
 
 
-async def check_all(settings: HealthSettings) -> dict[str, Health]:
-    """Returns the health of `settings.services` by short name, all asked at once."""
-    from mesh.channels import check_health
+async def check_all(settings: HealthSettings) -> dict[tuple[str, str], Health]:
+    """Returns the health of all backends of `settings.services`, by service and address; all are asked at once."""
+    parts = await asyncio.gather(*(_check(settings, name) for name in settings.services))
+    return {key: health for part in parts for key, health in part.items()}
 
-    async def check(name: str) -> Health:
-        async with settings.open_channel(getattr(settings, name)) as channel:
+
+async def _check(settings: HealthSettings, name: str) -> dict[tuple[str, str], Health]:
+    from mesh.backends.addresses import Endpoint, Resolver
+    from mesh.channels import Health, HealthState, check_health
+
+    async def check(endpoint: Endpoint) -> Health:
+        async with settings.open_channel(endpoint.target, endpoint.authority) as channel:
             return await check_health(channel, HEALTH_NAMES[name], settings.timeout)
 
-    return dict(zip(settings.services, await asyncio.gather(*map(check, settings.services)), strict=True))
+    addresses: str = getattr(settings, name)
+    endpoints = await Resolver(addresses).resolve()
+    if not endpoints:
+        return {(name, addresses): Health(HealthState.DOWN, 0.0, "no address was found")}
+    healths = await asyncio.gather(*map(check, endpoints))
+    return {(name, endpoint.target): health for endpoint, health in zip(endpoints, healths, strict=True)}
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:

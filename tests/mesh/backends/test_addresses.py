@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.backends.addresses import Endpoint, Resolver, look_up, split_addresses
+from mesh.backends.addresses import Endpoint, Resolver, any_backend, look_up, split_addresses
 
 
 def test_a_setting_names_one_address_or_several() -> None:
@@ -61,3 +61,10 @@ async def test_a_name_never_found_has_no_backend() -> None:
 
 async def test_the_systems_resolver_gives_one_family() -> None:
     assert await look_up("localhost", 50051) in (["127.0.0.1"], ["::1"])
+
+
+def test_who_makes_one_call_takes_whichever_answers_or_the_first() -> None:
+    assert any_backend("stt:1") == "stt:1"
+    assert any_backend("10.0.0.1:1, 10.0.0.2:1") == "ipv4:10.0.0.1:1,10.0.0.2:1"
+    assert any_backend("dns:///stt:1") == "dns:///stt:1"
+    assert any_backend("unix:/a,unix:/b") == "unix:/a"

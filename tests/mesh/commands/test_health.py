@@ -43,9 +43,9 @@ async def test_each_service_has_a_state_of_its_own(unix_address: str) -> None:
         healthy(unix_address + "orchestrator", "something.else", serving=True),
     ):
         found = await check_all(settings_for(unix_address))
-    states = {name: one.state.value for name, one in found.items()}
+    states = {name: one.state.value for (name, _), one in found.items()}
     assert states == {"stt": "SERVING", "tts": "loading", "llm": "down", "orchestrator": "down"}
-    assert found["llm"].detail
+    assert found["llm", unix_address + "llm"].detail
 
 
 async def test_a_silent_service_is_down_when_the_time_is_over(unix_address: str) -> None:
@@ -58,7 +58,7 @@ async def test_a_silent_service_is_down_when_the_time_is_over(unix_address: str)
     server.close()
     for writer in gone:
         writer.close()
-    assert found["stt"].state.value == "down"
+    assert found["stt", unix_address + "stt"].state.value == "down"
 
 
 def test_json_and_exit_code_when_all_are_down(unix_address: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,3 +87,21 @@ async def test_all_serving_is_success(unix_address: str) -> None:
         output, _ = await process.communicate()
     assert process.returncode == 0
     assert output.decode().count("SERVING") == 4
+
+
+async def test_every_backend_is_shown_and_one_that_serves_is_enough(
+    unix_address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stt = ",".join(f"{unix_address}stt{number}" for number in range(3))
+    settings = load_settings(HealthSettings, ["--stt", stt, "--only", "stt", "--json"], "unmute health")
+    async with healthy(unix_address + "stt1", HEALTH_NAMES["stt"], serving=True):
+        assert await asyncio.to_thread(run, settings) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["address"] for row in rows] == stt.split(",")
+    assert [row["state"] for row in rows] == ["down", "SERVING", "down"]
+
+
+def test_a_name_without_addresses_is_down(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--stt", "dns:///no-such-host.invalid:50051", "--only", "stt"]
+    assert run(load_settings(HealthSettings, flags, "unmute health")) == 1
+    assert "no address was found" in capsys.readouterr().out
