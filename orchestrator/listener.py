@@ -86,6 +86,10 @@ class Listener:
         self._quiet.set()
         self._try(lambda stream: stream.reset())
 
+    def trace(self, traceparent: str) -> None:
+        """What is heard from now on belongs to this span."""
+        self._try(lambda stream: stream.trace(traceparent))
+
     def change_languages(self, language_codes: tuple[str, ...]) -> None:
         """Expects other languages from now on: a transcription keeps those it was opened with, so a new one begins."""
         if language_codes != self._languages:

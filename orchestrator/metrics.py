@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from mesh.errors import UnavailableError
 from mesh.metrics import DELAYS, Metrics
 
 STAGES = ("end_of_turn", "transcript", "first_token", "first_audio")
@@ -28,6 +32,23 @@ class OrchestratorMetrics:
         self._add_turns(registry)
         self._add_answers(registry)
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """A conversation is held as long as this block lasts."""
+        began, outcome = time.monotonic(), "failed"
+        try:
+            yield
+            outcome = "completed"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except UnavailableError as error:
+            outcome = "drained" if error.reason == "DRAINING" else outcome
+            raise
+        finally:
+            self.sessions.labels(outcome).inc()
+            self.session_seconds.observe(time.monotonic() - began)
+
     def _add_sessions(self, registry: CollectorRegistry, limit: int, active: Callable[[], int]) -> None:
         most = Gauge("unmute_sessions_limit", "Conversations that can be held at once.", registry=registry)
         most.set(limit)
@@ -35,7 +56,7 @@ class OrchestratorMetrics:
         now.set_function(active)
         self.sessions = Counter(
             "unmute_sessions_total",
-            "Conversations that ended: completed, cancelled (the client left) or failed.",
+            "Conversations that ended: completed, cancelled (the client left), drained or failed.",
             ["outcome"],
             registry=registry,
         )

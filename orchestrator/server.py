@@ -12,12 +12,14 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from mesh.channels import HealthState
 from mesh.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from mesh.logs import bind_ids
 from mesh.names import HEALTH_NAMES
 from mesh.service import HealthReport
 from mesh.telemetry import Telemetry
 from orchestrator.characters import Character, Characters, choose_voice, find_file
 from orchestrator.feeds import Feeds
 from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.observer import Observer
 from orchestrator.plan import Environment
 from orchestrator.session import Session
 from orchestrator.settings import OrchestratorSettings
@@ -71,6 +73,7 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         self._metrics = OrchestratorMetrics(
             telemetry.metrics, limit=settings.max_sessions, active=lambda: len(self._sessions)
         )
+        self._tracer = telemetry.tracer
         self._settings = settings
         self._environment = Environment(
             settings=settings,
@@ -136,15 +139,18 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             raise ResourceExhaustedError(
                 f"all {self._settings.max_sessions} conversations are taken", retry_delay=RETRY_SECONDS
             )
-        session = Session(self._environment, self._upstreams, context.write)
+        observer = Observer(self._metrics, self._tracer)
+        session = Session(self._environment, self._upstreams, context.write, observer)
         self._sessions.add(session)
         self._empty.clear()
-        _log.info("%s begins, %d of %d", session.id, len(self._sessions), self._settings.max_sessions)
+        bind_ids(session.id)
+        _log.info("a conversation begins, %d of %d", len(self._sessions), self._settings.max_sessions)
         try:
-            await session.run(aiter(request_iterator))
+            with self._metrics.holding():
+                await session.run(aiter(request_iterator))
         finally:
             self._sessions.discard(session)
-            _log.info("%s is over", session.id)
+            _log.info("a conversation is over")
             if not self._sessions:
                 self._empty.set()
 

@@ -17,10 +17,12 @@ from mesh.errors import (
     MeshError,
     UnavailableError,
 )
+from mesh.tracing import working_on
 from orchestrator.answerer import Answerer
 from orchestrator.dictation import Dictation
 from orchestrator.limits import check_lengths
 from orchestrator.listener import Listener
+from orchestrator.observer import Observer
 from orchestrator.outbox import Outbox, Write
 from orchestrator.plan import Environment, Plan, Planner
 from orchestrator.requests import read_request
@@ -51,14 +53,18 @@ _IN_ORDER = frozenset(
 class Session:
     """One Converse call."""
 
-    def __init__(self, environment: Environment, upstreams: Upstreams, write: Write) -> None:
+    def __init__(
+        self, environment: Environment, upstreams: Upstreams, write: Write, observer: Observer | None = None
+    ) -> None:
         """Prepares a conversation; `run` holds it.
 
         Args:
             environment: what all sessions share.
             upstreams: the services.
             write: sends the client a message.
+            observer: of this session alone, for metrics and traces. None: nobody asks.
         """
+        self._observer = observer or Observer()
         self.id = f"sess_{uuid.uuid4().hex}"
         self._environment = environment
         self._settings = environment.settings
@@ -93,6 +99,7 @@ class Session:
             MeshError: it could not begin, or was ended by a fault, a limit or a drain.
         """
         self._loop = asyncio.get_running_loop()
+        self._observer.begin(self.id, self._trace)
         first = await self._first(requests)
         services = await self._upstreams.describe()
         self._planner = Planner(self._environment, services, self._settings.seed)
@@ -112,6 +119,7 @@ class Session:
         finally:
             for timer in self._timers.values():
                 timer.cancel()
+            self._observer.end()
             await self._listener.close()
             if answerer is not None:
                 await answerer.close()
@@ -271,7 +279,9 @@ class Session:
         self._reducing = True
         try:
             while self._pending:
-                self._state, todo = reduce(self._state, self._pending.popleft(), self._loop.time())
+                event, before, now = self._pending.popleft(), self._state, self._loop.time()
+                self._state, todo = reduce(before, event, now)
+                self._observer.saw(event, before, self._state, todo, now)
                 for action in todo:
                     self._perform(action)
         except Exception as error:  # noqa: BLE001 - a callback of the loop has nobody above it to end the session
@@ -295,13 +305,15 @@ class Session:
             case actions.ResetStt():
                 self._listener.reset()
             case actions.StartAnswer():
-                self._answerer.start(action, self._plan)
+                with working_on(self._observer.span(action.answer_id)):
+                    self._answerer.start(action, self._plan)
             case actions.StopAnswer():
                 self._answerer.stop(action.answer_id)
             case actions.PrefillPrefix():
                 self._answerer.prefill(action.messages, self._plan)
             case actions.OpenSpeech():
-                self._speaker.open(action, self._plan)
+                with working_on(self._observer.span(action.speech_id)):
+                    self._speaker.open(action, self._plan)
             case actions.Speak():
                 self._speaker.speak(action.speech_id, action.text)
             case actions.FinishSpeech():
@@ -315,6 +327,10 @@ class Session:
                     task.cancel()
             case actions.CloseSession():
                 self._close(action.status)
+
+    def _trace(self, traceparent: str) -> None:
+        """A turn is being heard, and it is traced."""
+        self._listener.trace(traceparent)
 
     def _close(self, status: CloseStatus) -> None:
         failure: MeshError | None = None

@@ -12,6 +12,7 @@ import grpc
 from mesh.backends.pool import Lease
 from mesh.channels import from_rpc_error
 from mesh.errors import DeadlineExceededError, MeshError, UnavailableError
+from mesh.propagation import call_metadata
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -35,7 +36,7 @@ class BidiCall(Generic[RequestT, ResponseT]):
         self.lease = lease
         self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
         self._reading: asyncio.Future[Any] | None = None
-        self._call: Any = method(self._requests(), wait_for_ready=False)
+        self._call: Any = method(self._requests(), metadata=call_metadata(), wait_for_ready=False)
 
     def send(self, request: RequestT) -> None:
         """Puts a message in the outbox.

@@ -79,6 +79,10 @@ class SttStream(Protocol):
         """Drops the open segment."""
         ...
 
+    def trace(self, traceparent: str) -> None:
+        """What is heard from now on belongs to the span of this W3C `traceparent`."""
+        ...
+
     def events(self) -> AsyncIterator[Event]:
         """What is heard, as events of the core, once. Raises MeshError when the stream breaks; it never just ends."""
         ...

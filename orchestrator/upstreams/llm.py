@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mesh.backends.pool import Backend, Pool
 from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
+from mesh.tracing import current_traceparent
 from orchestrator.turns import events
 from orchestrator.turns.events import AnswerEnd, Event
 from orchestrator.turns.items import Message, Role
@@ -268,6 +269,7 @@ class GrpcLlmSession:
             tool_choice=_CHOICES[request.tool_use] if request.tools else llm_pb2.TOOL_CHOICE_UNSPECIFIED,
             tool_name=request.tool_name if request.tools else "",
             answer_id=request.answer_id,
+            traceparent=current_traceparent(),
         )
 
 

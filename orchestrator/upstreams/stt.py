@@ -71,6 +71,10 @@ class GrpcSttStream:
         """Drops the open segment."""
         self._call.send(stt_pb2.TranscribeRequest(reset=stt_pb2.Reset()))
 
+    def trace(self, traceparent: str) -> None:
+        """What is heard from now on belongs to this span."""
+        self._call.send(stt_pb2.TranscribeRequest(trace=stt_pb2.Trace(traceparent=traceparent)))
+
     async def events(self) -> AsyncIterator[Event]:
         """What is heard, on the session's input clock."""
         async for response in self._call.responses():

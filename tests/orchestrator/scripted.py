@@ -58,6 +58,7 @@ class ScriptedStt:
     queue: asyncio.Queue[Event | MeshError] = field(default_factory=asyncio.Queue)
     received: int = 0
     flushes: list[int] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
     resets: int = 0
     closed: bool = False
     unheard: str = ""
@@ -85,6 +86,9 @@ class ScriptedStt:
     @property
     def segment(self) -> str:
         return f"{self.config.name}s{self.segments}"
+
+    def trace(self, traceparent: str) -> None:
+        self.traces.append(traceparent)
 
     def reset(self) -> None:
         self.resets += 1
