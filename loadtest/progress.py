@@ -18,7 +18,7 @@ from loadtest.records import STAGES, Outcome, Turn
 from loadtest.report import GAP_SECONDS, Distribution, Moment, Report
 
 PLAIN_SECONDS = 5.0
-_NAMES = {
+NAMES = {
     "connect": "connect",
     "end_of_turn": "end of turn",
     "transcript": "transcript",
@@ -28,6 +28,7 @@ _NAMES = {
     "over_endpoint": "over the endpointing wait",
     "silence": "silence after a barge-in",
 }
+"""Of the stages, for people."""
 
 
 class Gathering:
@@ -143,7 +144,7 @@ def summary(report: Report) -> list[Table | Text]:
     for column in stages.columns[1:6]:
         column.justify = "right"
     for name, found in report.stages.items():
-        stages.add_row(_NAMES[name], *_cells(found, 1000, " ms"), Text(STAGES[name], "dim"))
+        stages.add_row(NAMES[name], *_cells(found, 1000, " ms"), Text(STAGES[name], "dim"))
     if report.real_time_factor is not None:
         what = Text("time that a second of an answer's audio took to arrive", "dim")
         stages.add_row("real-time factor", *_cells(report.real_time_factor, 1, "", 2), what)
