@@ -25,4 +25,4 @@ SERVICES: dict[str, Callable[[], Service]] = {
 
 if __name__ == "__main__":
     name, port = sys.argv[1:]
-    sys.exit(run(SERVICES[name], ServerSettings(port=int(port), log_level="WARNING")))
+    sys.exit(run(name, lambda _: SERVICES[name](), ServerSettings(port=int(port), log_level="WARNING")))
