@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev setup-kyutai test test-kyutai test-vllm lint format bench space screenshots clean FORCE
+.PHONY: help run setup setup-dev setup-kyutai setup-vllm test test-kyutai test-vllm lint format bench space screenshots clean FORCE
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ $(KYUTAI)/bin/python: | $(BIN)/python
 $(KYUTAI)/.installed: $(INPUTS) | $(KYUTAI)/bin/python
 	$(KYUTAI)/bin/python -m pip install --editable '.[embedded,openai,ui,kyutai,pocket]' --group test
 	$(KYUTAI)/bin/python -m pip install --no-deps moshi==0.2.13
+	@touch $@
+
+setup-vllm: $(VLLM)/.installed-gpu ## Makes .venv-vllm with the mesh and vLLM, for a language model on a GPU.
+
+$(VLLM)/.installed-gpu: $(INPUTS) | $(VLLM)/bin/python
+	$(VLLM)/bin/python -m pip install --editable '.[vllm]'
 	@touch $@
 
 FORCE:

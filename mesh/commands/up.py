@@ -9,12 +9,14 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
 from mesh.cli import Command
+from mesh.commands import gpus
 from mesh.errors import MeshError
 from mesh.names import HEALTH_NAMES, PORTS, split_names
 from mesh.settings import CommandSettings, LogLevel
@@ -63,6 +65,11 @@ class UpSettings(CommandSettings):
         default=None, description="Python of another environment, to run the language model with. Unset: this one."
     )
     model: str | None = Field(default=None, description="Language model, as `unmute llm --model` takes it.")
+    gpu: int | None = Field(
+        default=None,
+        description="Run Kyutai's models and vLLM on 1 NVIDIA GPU that they share, or on 3, a GPU each, with what fits "
+        "into the memory; engines named by other flags, and variables that are set, stay as they are.",
+    )
     only: str = Field(default="", description="Start only these services, separated by commas.")
     tls_dir: Path | None = Field(
         default=None, description="Folder made by `unmute certs`: the whole mesh with mTLS, and the page with HTTPS."
@@ -76,6 +83,13 @@ class UpSettings(CommandSettings):
         unknown = [name for name in split_names(value) if name not in known]
         if unknown:
             raise ValueError(f"no such service: {', '.join(unknown)} (there are {', '.join(known)})")
+        return value
+
+    @field_validator("gpu")
+    @classmethod
+    def _is_preset(cls, value: int | None) -> int | None:
+        if value not in (None, *gpus.COUNTS):
+            raise ValueError("1 (one GPU for all) or 3 (a GPU each)")
         return value
 
     @property
@@ -110,13 +124,33 @@ class UpSettings(CommandSettings):
 
 def run(settings: UpSettings) -> int:
     """Runs the mesh until Ctrl-C or SIGTERM."""
+    settings, environments = with_gpus(settings)
     for name in settings.services:
         if shutil.which(settings.python(name)) is None:
             raise MeshError(f"--{name}-python: there is no program {settings.python(name)}")
         _check_free(name, settings.listen_host(name), settings.port(name))
         if settings.tls_dir is not None:
             from_folder(settings.tls_dir.expanduser(), name)[0].read()
-    return asyncio.run(_supervise(settings))
+    return asyncio.run(_supervise(settings, environments))
+
+
+def with_gpus(settings: UpSettings) -> tuple[UpSettings, dict[str, dict[str, str]]]:
+    """Returns the settings with the engines of `--gpu` filled in, and variables for services by name.
+
+    Raises:
+        MeshError: there is no such GPU, or an engine is not installed.
+    """
+    if settings.gpu is None:
+        return settings, {}
+    changed: dict[str, str] = {}
+    environments: dict[str, dict[str, str]] = {}
+    for name, preset in gpus.make_presets(settings.gpu, gpus.find_gpus()).items():
+        if name in settings.services and getattr(settings, f"{name}_engine") is None:
+            chosen = getattr(settings, f"{name}_python") is not None
+            changed[f"{name}_engine"] = preset.engine
+            changed[f"{name}_python"] = gpus.find_python(preset, settings.python(name), chosen=chosen)
+            environments[name] = gpus.unset(preset.environment)
+    return settings.model_copy(update=changed), environments
 
 
 def page_is_installed() -> bool:
@@ -149,7 +183,7 @@ def arguments(name: str, settings: UpSettings) -> list[str]:
     return flags
 
 
-def _child(name: str, settings: UpSettings) -> Child:
+def _child(name: str, settings: UpSettings, more: Mapping[str, str]) -> Child:
     from mesh.channels import HealthState, check_health, open_channel
     from mesh.http import answers_http
     from mesh.supervisor import Child
@@ -172,6 +206,7 @@ def _child(name: str, settings: UpSettings) -> Child:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PYTHONUNBUFFERED": "1",
         f"UNMUTE_{name.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        **more,
     }
     if folder is not None:
         environment |= folder_environment(folder.expanduser().absolute(), name)
@@ -179,13 +214,14 @@ def _child(name: str, settings: UpSettings) -> Child:
     return Child(name, command, probe, environment)
 
 
-async def _supervise(settings: UpSettings) -> int:
+async def _supervise(settings: UpSettings, environments: Mapping[str, Mapping[str, str]]) -> int:
     from mesh.commands.display import make_display
     from mesh.supervisor import Supervisor
 
     addresses = {name: settings.address(name) for name in settings.services}
     with make_display(addresses, _hint(settings)) as display:
-        supervisor = Supervisor([_child(name, settings) for name in settings.services], display)
+        children = [_child(name, settings, environments.get(name, {})) for name in settings.services]
+        supervisor = Supervisor(children, display)
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
