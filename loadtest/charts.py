@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 720, 260
+WIDE, NARROW, HEIGHT = 960, 440, 250
+"""Of pictures, in pixels of the page where it has room, so that all have text of one size."""
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 34
 MOST_POINTS = 3000
 
@@ -34,6 +35,7 @@ class Plot:
         across_unit: Callable[[float], str],
         up_unit: Callable[[float], str],
         label: str,
+        width: int = WIDE,
     ) -> None:
         """Begins a plot.
 
@@ -43,13 +45,15 @@ class Plot:
             across_unit: writes a value of the horizontal axis.
             up_unit: writes one of the vertical axis.
             label: what the plot shows, for those who cannot see it.
+            width: of the picture.
         """
-        self._across, self._up = ticks(across, 8), ticks(up)
+        self._width = width
+        self._across, self._up = ticks(across, width // 100), ticks(up)
         self._parts: list[str] = []
         self._label = label
         for value in self._up:
             y = self.y(value)
-            self._parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            self._parts.append(f'<line class="grid" x1="{LEFT}" x2="{self._width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             self._parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{up_unit(value)}</text>')
         for value in self._across:
             x = self.x(value)
@@ -59,7 +63,7 @@ class Plot:
 
     def x(self, value: float) -> float:
         """Returns where a value of the horizontal axis is."""
-        return LEFT + (WIDTH - LEFT - RIGHT) * value / self._across[-1]
+        return LEFT + (self._width - LEFT - RIGHT) * value / self._across[-1]
 
     def y(self, value: float) -> float:
         """Returns where a value of the vertical axis is."""
@@ -94,21 +98,21 @@ class Plot:
             self._parts.append(f'<text class="name" x="{x + 5:.1f}" y="{TOP + 10}">{escape(text)}</text>')
             return
         y = self.y(value)
-        self._parts.append(f'<line class="mark" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        self._parts.append(f'<line class="mark" x1="{LEFT}" x2="{self._width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         self._parts.append(
-            f'<text class="name" x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end">{escape(text)}</text>'
+            f'<text class="name" x="{self._width - RIGHT}" y="{y - 5:.1f}" text-anchor="end">{escape(text)}</text>'
         )
 
     def svg(self) -> str:
         """Returns the picture."""
-        return _svg(WIDTH, HEIGHT, self._label, "".join(self._parts))
+        return _svg(self._width, HEIGHT, self._label, "".join(self._parts))
 
 
 def bars(rows: Sequence[tuple[str, float, float, float]], unit: Callable[[float], str], label: str) -> str:
     """Returns one bar a row: its name, and the ends of its dark, middle and light part, as p50, p95 and p99."""
     name, line, right = 190, 34, 74
     highest = max((row[3] for row in rows), default=0.0) or 1.0
-    width = WIDTH - name - right
+    width = WIDE - name - right
     parts = []
     for number, (text, p50, p95, p99) in enumerate(rows):
         y = 4 + number * line
@@ -121,7 +125,7 @@ def bars(rows: Sequence[tuple[str, float, float, float]], unit: Callable[[float]
             )
         end = name + max(1.5, width * p99 / highest) + 8
         parts.append(f'<text x="{end:.1f}" y="{y + 17}">{unit(p99)}</text>')
-    return _svg(WIDTH, 8 + line * len(rows), label, "".join(parts))
+    return _svg(WIDE, 8 + line * len(rows), label, "".join(parts))
 
 
 def thin(points: Sequence[Point] | Sequence[tuple[float, float, str, str]]) -> Sequence[tuple]:  # type: ignore[type-arg]

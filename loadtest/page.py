@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from loadtest.charts import Plot, bars
+from loadtest.charts import NARROW, Plot, bars
 from loadtest.progress import NAMES
 from loadtest.records import STAGES, Outcome
 from loadtest.report import Distribution, Report
@@ -76,10 +76,10 @@ def _tiles(report: Report) -> str:
     if answer is not None:
         tiles += [("answer, half within", milliseconds(answer.p50), ""), ("99 % within", milliseconds(answer.p99), "")]
     if report.real_time_factor is not None:
-        tiles.append(("real-time factor, p99", f"{report.real_time_factor.p99:.2f}", ""))
+        tiles.append(("real-time factor", f"{report.real_time_factor.p99:.2f}", ""))
     tiles += [
         (name, str(value), "bad" if value else "good")
-        for name, value in (("failed", counts.failed), ("stuck", counts.stuck), ("gaps over 80 ms", counts.gaps))
+        for name, value in (("failed", counts.failed), ("stuck", counts.stuck), ("gaps", counts.gaps))
     ]
     inside = "".join(
         f'<div class="tile"><b class="{kind}">{value}</b><span>{name}</span></div>' for name, value, kind in tiles
@@ -100,7 +100,7 @@ def _delays(report: Report) -> str:
         max(point[0] for point in points),
         max(point[1] for point in points),
         across_unit=_seconds,
-        up_unit=milliseconds,
+        up_unit=_seconds,
         label="How long each answer took to begin, over the time of the test",
     )
     plot.dots(points)
@@ -122,9 +122,10 @@ def _spread(report: Report) -> str:
     plot = Plot(
         values[-1],
         1.0,
-        across_unit=milliseconds,
+        across_unit=_seconds,
         up_unit=lambda value: f"{value:.0%}",
         label="Share of answers within a time",
+        width=NARROW,
     )
     points = [(value, (number + 1) / len(values)) for number, value in enumerate(values)]
     plot.line([(points[0][0], 0.0), *points, (values[-1], 1.0)], "first", area=False)
@@ -141,6 +142,7 @@ def _talking(report: Report) -> str:
         across_unit=_seconds,
         up_unit=lambda value: f"{value:g}",
         label="Conversations over the time of the test",
+        width=NARROW,
     )
     plot.line(points, "first", steps=True, area=True)
     return _section("Conversations", "How many went on at each moment of the test.", plot.svg())
