@@ -1,4 +1,4 @@
-"""The layouts of PCM that cross the wire."""
+"""The layouts of audio that cross the wire."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ MAX_CHUNK_BYTES = 65536
 MIN_RATE, MAX_RATE = 8_000, 192_000
 MAX_CHANNELS = 8
 
-_SAMPLE_BYTES = {audio_pb2.AUDIO_ENCODING_PCM_S16LE: 2, audio_pb2.AUDIO_ENCODING_PCM_F32LE: 4}
+_SAMPLE_BYTES = {
+    audio_pb2.AUDIO_ENCODING_PCM_S16LE: 2,
+    audio_pb2.AUDIO_ENCODING_PCM_F32LE: 4,
+    audio_pb2.AUDIO_ENCODING_MULAW: 1,
+    audio_pb2.AUDIO_ENCODING_ALAW: 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The layout of an audio stream: headerless interleaved PCM."""
+    """The layout of an audio stream: headerless interleaved samples, linear (PCM) or on a curve (G.711)."""
 
     sample_rate: int
     """Samples a second of one channel."""

@@ -7,12 +7,15 @@ import soxr
 from numpy.typing import NDArray
 
 from mesh.audio.formats import MAX_CHUNK_BYTES, Format
+from mesh.audio.g711 import ALAW, MULAW
 from mesh.errors import InvalidArgumentError
 from unmute.audio.v1 import audio_pb2
 
 Samples = NDArray[np.float32]
 
 MAX_GAP_SECONDS = 120.0
+
+_CURVES = {audio_pb2.AUDIO_ENCODING_MULAW: MULAW, audio_pb2.AUDIO_ENCODING_ALAW: ALAW}
 
 # 16-bit quality that holds back about 15 ms of audio; HQ would hold back 21 ms.
 _QUALITY = "MQ"
@@ -100,6 +103,8 @@ class Decoder:
             )
         if self._format.encoding == audio_pb2.AUDIO_ENCODING_PCM_S16LE:
             samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+        elif curve := _CURVES.get(self._format.encoding):
+            samples = curve.decode(data).astype(np.float32) / np.float32(32768)
         else:
             samples = np.frombuffer(data, "<f4").astype(np.float32)
             if not np.isfinite(samples).all():
@@ -133,6 +138,8 @@ class Encoder:
             clipped = np.repeat(clipped, self._format.channels)
         if self._format.encoding == audio_pb2.AUDIO_ENCODING_PCM_F32LE:
             return clipped.astype("<f4").tobytes()
+        if curve := _CURVES.get(self._format.encoding):
+            return curve.encode(to_int16(clipped))
         return to_int16(clipped).astype("<i2").tobytes()
 
 
