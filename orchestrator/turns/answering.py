@@ -95,7 +95,7 @@ def ask(step: Step, response: Response, said: str = "") -> None:
             response.answer_id,
             response.id,
             shown,
-            Cue.GREETING if response.cue is Cue.NONE and not shown else response.cue,
+            response.cue if shown or response.cue is Cue.GOODBYE else Cue.GREETING,
             not response.committed,
             response.options,
             response.answer_attempt,
