@@ -29,8 +29,9 @@ def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, *megabytes: int) -> No
 
 def python_with(folder: Path, *packages: str) -> str:
     """A Python that has these packages."""
+    folder.mkdir()
     for package in packages:
-        (folder / package).mkdir(parents=True)
+        (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} "$@"\n')
