@@ -1,0 +1,1 @@
+"""The OpenAI Realtime API over WebSockets and HTTP: a translation of Converse, and nothing more."""
