@@ -83,7 +83,11 @@ def read_message(text: str) -> pb.ConverseRequest | Ping:
     if kind not in REQUESTS:
         raise ProtocolError(f"a page may not send {kind or 'an empty request'}")
     if kind == "session_update":
-        request.session_update.session.CopyFrom(only_allowed(request.session_update.session))
+        update = request.session_update
+        update.session.CopyFrom(only_allowed(update.session))
+        for path in update.update_mask.paths:
+            if path not in SESSION_FIELDS:
+                raise ProtocolError(f"a page may not set {path}")
     return request
 
 

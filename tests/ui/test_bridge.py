@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc
 import pytest
 
 from mesh.errors import ResourceExhaustedError, UnavailableError
 from mesh.names import CLIENT_KEY
-from mesh.status import to_proto, to_trailers
 from tests.ui.scripted import FakePage, Stage, orchestrating, tone
 from ui import wire
 from ui.admission import RETRY_SECONDS, Admission
@@ -192,11 +190,7 @@ async def test_a_flood_of_audio_is_refused(unix_address: str) -> None:
     ],
 )
 async def test_why_the_mesh_refuses_reaches_the_page(unix_address: str, error: Any, code: str, service: str) -> None:
-    async def refuse(stage: Stage) -> None:
-        status = grpc.StatusCode.RESOURCE_EXHAUSTED if code == "full" else grpc.StatusCode.UNAVAILABLE
-        await stage.context.abort(status, error.message, to_trailers(to_proto(error)))
-
-    async with conversing(unix_address, refuse) as scene:
+    async with conversing(unix_address, lambda stage: stage.fail(error)) as scene:
         scene.hello()
         problem, closed = await scene.closed()
         assert problem is not None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import grpc
 import pytest
 from playwright.async_api import expect
 
 from mesh.errors import ResourceExhaustedError, UnavailableError
 from mesh.names import HEALTH_NAMES
-from mesh.status import to_proto, to_trailers
 from tests.ui.browser import browsing, connect, open_page, quiet_wav, serving, state_is
 from tests.ui.scene import answer_typed, forever, staging
-from tests.ui.scripted import Stage, orchestrating
+from tests.ui.scripted import orchestrating
 
 
 async def test_a_refused_microphone_can_be_acted_on(unix_address: str, tmp_path: Path) -> None:
@@ -82,20 +81,31 @@ async def test_what_loads_is_shown_until_it_is_ready(unix_address: str, tmp_path
         await expect(scene.page.get_by_role("radio", name="Robin")).to_be_visible()
 
 
+async def test_a_full_mesh_is_waited_for(unix_address: str, tmp_path: Path) -> None:
+    async with staging(unix_address, tmp_path, forever) as scene:
+        scene.orchestrator.refusal = ResourceExhaustedError("all sessions are taken", retry_delay=2.5)
+        await scene.page.click("[data-id=connect]")
+        card = scene.page.locator("[data-id=card]")
+        await expect(card).to_contain_text("Everyone is talking")
+        await expect(card).to_contain_text(re.compile(r"Trying again in [123] s"))
+        await state_is(scene.page, "waiting")
+        scene.orchestrator.refusal = None
+        await state_is(scene.page, "live")
+        await expect(card).to_be_hidden()
+        # It is the first conversation, not one that was lost.
+        await expect(scene.page.locator("[data-id=log]")).not_to_contain_text("Connected again")
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=("at-once", "later"))
 @pytest.mark.parametrize(
     ("reason", "text"), [("AT_CAPACITY", "Everyone is talking"), ("LLM_UNAVAILABLE", "Language model is down")]
 )
-async def test_why_nobody_can_talk(unix_address: str, tmp_path: Path, reason: str, text: str) -> None:
-    full = reason == "AT_CAPACITY"
-    error = ResourceExhaustedError("full") if full else UnavailableError("down", reason=reason)
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED if full else grpc.StatusCode.UNAVAILABLE
+async def test_why_nobody_can_talk(unix_address: str, tmp_path: Path, reason: str, text: str, begun: bool) -> None:
+    error = ResourceExhaustedError("full") if reason == "AT_CAPACITY" else UnavailableError("down", reason=reason)
 
-    async def refuse(stage: Stage) -> None:
-        await stage.context.abort(code, error.message, to_trailers(to_proto(error)))
-
-    async with staging(unix_address, tmp_path, refuse) as scene:
+    async with staging(unix_address, tmp_path, lambda stage: stage.fail(error)) as scene:
+        scene.orchestrator.refusal = None if begun else error
         # Asked again at once, the mesh would say that it is ready: the card must stay with what the call was told.
         await scene.page.evaluate("window.unmute.health.watch = () => {}")
-        # The refusal comes after the session began, or before: both end here.
         await scene.page.click("[data-id=connect]")
         await expect(scene.page.locator("[data-id=card]")).to_contain_text(text)

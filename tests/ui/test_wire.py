@@ -51,6 +51,7 @@ def test_a_page_chooses_only_what_is_its_own_to_choose() -> None:
         '{"request": {"inputAudio": {"data": ""}}}',
         '{"request": {"inputAudioCommit": {}}}',
         '{"request": {"nothing": 1}}',
+        '{"request": {"sessionUpdate": {"updateMask": "voiceId,tools"}}}',
         '{"request": {"responseCancel": {}}, "ping": 1}',
         '{"ping": "x"}',
         '{"hello": {"token": "x"}}',

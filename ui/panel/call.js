@@ -9,7 +9,8 @@ export class Call extends EventTarget {
   constructor(root) {
     super();
     this.root = root;
-    this.state = 'idle'; // idle, connecting, live, reconnecting
+    this.state = 'idle'; // idle, connecting, live, reconnecting, waiting
+    this.begun = false; // a conversation was live since Connect was pressed
     this.muted = false;
     this.microphone = null;
     this.generation = 0;
@@ -42,7 +43,7 @@ export class Call extends EventTarget {
     this.wakeLock?.release().catch(() => {});
     this.worker = this.capture = this.playback = this.stream = this.context = this.wakeLock = null;
     this.voice = this.microphone = null;
-    this.muted = false;
+    this.muted = this.begun = false;
     if (this.state !== 'idle') this.setState('idle');
   }
 
@@ -142,7 +143,8 @@ export class Call extends EventTarget {
 
   becomeLive() {
     clearTimeout(this.connectTimer);
-    const again = this.state === 'reconnecting';
+    const again = this.begun;
+    this.begun = true;
     this.attempt = 0;
     this.lastProblem = null;
     this.capture.port.postMessage({ muted: this.muted });
@@ -155,17 +157,17 @@ export class Call extends EventTarget {
   lost(problem) {
     clearTimeout(this.connectTimer);
     this.lastProblem = null;
-    const wasLive = this.state === 'live' || this.state === 'reconnecting';
+    const full = problem.code === 'full';
     this.attempt = (this.attempt ?? 0) + 1;
     const delay = Math.max(problem.delay ?? 0, RETRY_DELAYS[this.attempt - 1] ?? 0);
-    if (!wasLive || !problem.retry || problem.code === 'idle' || this.attempt > RETRY_DELAYS.length) {
+    if (!(this.begun || full) || !problem.retry || problem.code === 'idle' || this.attempt > RETRY_DELAYS.length) {
       this.attempt = 0;
       this.disconnect();
       this.emit('problem', problem);
       return;
     }
-    this.setState('reconnecting');
-    this.emit('problem', { ...problem, retrying: true });
+    this.setState(full ? 'waiting' : 'reconnecting');
+    this.emit('problem', { ...problem, delay, retrying: true });
     const generation = this.generation;
     this.retryTimer = setTimeout(async () => {
       try {

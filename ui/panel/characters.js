@@ -1,30 +1,28 @@
 // The characters: cards to choose from, each with a sample to hear, and what the visitor changes about them.
 import { icon, make } from './dom.js';
+import { languageName, Voices } from './voices.js';
 
-const LANGUAGES = [
-  ['', 'As it comes'],
-  ['en', 'English'],
-  ['fr', 'Français'],
-  ['de', 'Deutsch'],
-  ['es', 'Español'],
-  ['pt', 'Português'],
-];
 // Far enough apart to tell faces from each other, and none that shouts.
 const HUES = [285, 20, 230, 60, 330, 180, 255, 40, 305, 150];
 const APPLY_SECONDS = 0.6;
+// What stands in for the characters until they are known.
+const GHOSTS = [1, 2, 3, 4];
 
 export class Characters {
   // `onChange()` is called when the session's settings change; `onProblem(message)` when a sample cannot be had.
   constructor(root, ui, preferences, { onChange, onProblem }) {
     Object.assign(this, { root, ui, preferences, onChange, onProblem });
     this.list = [];
+    ui.characters.append(...GHOSTS.map(() => make('div', { class: 'um-ghost' })));
     this.audio = new Audio();
     this.audio.onended = () => this.stopSample();
-    ui.language.append(...LANGUAGES.map(([value, text]) => make('option', { value, text })));
-    ui.language.value = preferences.get('language');
+    this.voices = new Voices(root, ui.voice, ui.credit);
     ui.instructions.value = preferences.get('instructions');
     ui.language.onchange = () => this.keep('language', ui.language.value);
-    ui.voice.onchange = () => this.keep('voice', ui.voice.value);
+    ui.voice.onchange = () => {
+      this.voices.choose(ui.voice.value, this.current?.attribution);
+      this.keep('voice', ui.voice.value);
+    };
     ui.instructions.oninput = () => {
       clearTimeout(this.typing);
       this.typing = setTimeout(() => this.keep('instructions', ui.instructions.value.trim()), APPLY_SECONDS * 1000);
@@ -39,19 +37,22 @@ export class Characters {
   async load() {
     const response = await fetch(new URL('api/characters', this.root));
     if (!response.ok) throw await response.json();
-    this.list = await response.json();
-    this.fillVoices();
+    const everyone = await response.json();
+    await this.voices.load(everyone);
+    // Whoever speaks a language that the mesh has no voice for cannot be talked with here.
+    this.list = everyone.filter(({ languageCode }) => this.voices.speaks(languageCode));
+    this.fillLanguages();
     this.draw();
     this.onChange({ first: true });
   }
 
   // The settings of a session, in protobuf's JSON.
   session() {
-    const { preferences, current } = this;
-    const languageCode = preferences.get('language') || undefined;
+    const { preferences, current, ui } = this;
+    const languageCode = ui.language.value || undefined;
     const text = preferences.get('instructions');
     const instructions = text ? { text } : current ? { preset: { characterId: current.id } } : {};
-    const voiceId = preferences.get('voice') || current?.voiceId || undefined;
+    const voiceId = ui.voice.value || current?.voiceId || undefined;
     return {
       instructions: { ...instructions, languageCode },
       ...(voiceId && { voiceId }),
@@ -64,8 +65,9 @@ export class Characters {
     // Whoever chooses a character wants that character, not what was written for another.
     this.ui.instructions.value = '';
     this.preferences.set('instructions', '');
-    this.keep('character', id);
+    this.preferences.set('character', id);
     this.draw();
+    this.onChange({ first: false });
   }
 
   keep(name, value) {
@@ -73,20 +75,22 @@ export class Characters {
     this.onChange({ first: false });
   }
 
-  fillVoices() {
-    const voices = [...new Set(this.list.map(({ voiceId }) => voiceId).filter(Boolean))].sort();
-    this.ui.voice.replaceChildren(
-      make('option', { value: '', text: "The character's own" }),
-      ...voices.map((voice) => make('option', { value: voice, text: voice })),
-    );
-    this.ui.voice.value = voices.includes(this.preferences.get('voice')) ? this.preferences.get('voice') : '';
+  fillLanguages() {
+    const names = this.voices.languages.map((code) => [code, languageName(code)]);
+    const options = [['', 'As it comes'], ...names].map(([value, text]) => make('option', { value, text }));
+    this.ui.language.replaceChildren(...options);
+    this.ui.language.value = this.preferences.get('language');
+    // What was kept from another mesh may not be there.
+    if (this.ui.language.selectedIndex < 0) this.ui.language.value = '';
   }
 
   draw() {
     const focused = this.ui.characters.contains(document.activeElement);
     const cards = this.list.map((character, index) => this.card(character, index));
     this.ui.characters.replaceChildren(...cards);
+    this.ui.characters.removeAttribute('aria-busy');
     if (focused) this.ui.characters.querySelector('[aria-checked="true"]')?.focus();
+    this.voices.choose(this.preferences.get('voice'), this.current?.attribution);
   }
 
   card(character, index) {

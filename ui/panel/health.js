@@ -48,7 +48,7 @@ export function serviceList(services, seconds) {
       'li',
       { class: `um-service um-is-${state}` },
       make('span', { class: 'um-service-name', text: NAMES[name] ?? name }),
-      make('span', { text: state === 'loading' ? `loading, ${Math.round(seconds)} s` : (STATES[state] ?? state) }),
+      make('span', { text: state === 'loading' && seconds >= 1 ? `loading, ${Math.round(seconds)} s` : (STATES[state] ?? state) }),
     ),
   );
   const ready = Object.values(services).filter((state) => state === 'ready').length;

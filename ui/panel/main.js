@@ -18,6 +18,7 @@ const STATUS = {
   idle: 'Not connected',
   connecting: 'Connecting',
   reconnecting: 'Reconnecting',
+  waiting: 'Waiting for a place',
   listening: 'Listening',
   hearing: 'Hearing you',
   thinking: 'Thinking',
@@ -158,7 +159,8 @@ class Panel {
     this.transcript.names.assistant = current?.name ?? 'Assistant';
     this.showWho();
     if (first || this.call.state !== 'live') return;
-    this.call.request({ sessionUpdate: { session: this.characters.session() } });
+    const updateMask = 'instructions,voiceId,languageCodes';
+    this.call.request({ sessionUpdate: { session: this.characters.session(), updateMask } });
   }
 
   // ---------------------------------------------------------------- what the call tells

@@ -68,7 +68,7 @@ export class Orb {
     this.halo(radius);
     this.rings(radius);
     this.body(radius);
-    if (look.state === 'connecting' || look.state === 'reconnecting') this.wait(radius, now);
+    if (['connecting', 'reconnecting', 'waiting'].includes(look.state)) this.wait(radius, now);
   }
 
   halo(radius) {

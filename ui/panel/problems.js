@@ -28,6 +28,7 @@ export class Problems {
     this.card.hidden = true;
     this.card.replaceChildren();
     this.kind = undefined;
+    clearInterval(this.counting);
   }
 
   show(problem) {
@@ -41,9 +42,23 @@ export class Problems {
       buttons.push(this.button(problem.code === 'ended' || problem.code === 'idle' ? 'Connect' : 'Try again', this.actions.retry, true));
     }
     if (problem.typing) buttons.push(this.button('Write instead', this.actions.type, false));
-    const extra = problem.retrying ? make('p', { class: 'um-card-note', text: 'Trying again …' }) : null;
+    const extra = problem.retrying ? this.countDown(problem.delay) : null;
     this.open(problem.code, icon('alert'), title, text, extra, buttons);
     this.card.dataset.code = problem.code;
+  }
+
+  // Says when the next attempt is made; a screen reader is spared each second of it.
+  countDown(seconds) {
+    const note = make('p', { class: 'um-card-note', 'aria-live': 'off' });
+    let left = Math.ceil(seconds);
+    const tell = () => {
+      note.textContent = left > 0 ? `Trying again in ${left} s` : 'Trying again …';
+      left--;
+    };
+    tell();
+    clearInterval(this.counting);
+    this.counting = setInterval(tell, 1000);
+    return note;
   }
 
   describe(problem) {
@@ -66,6 +81,7 @@ export class Problems {
 
   open(kind, symbol, title, text, extra, buttons) {
     this.kind = kind;
+    if (!extra?.matches('.um-card-note')) clearInterval(this.counting);
     const actions = buttons.length ? make('div', { class: 'um-actions' }, ...buttons) : null;
     this.card.replaceChildren(
       ...[symbol, make('h2', { text: title }), make('p', { text }), extra, actions].filter(Boolean),

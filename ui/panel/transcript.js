@@ -56,7 +56,8 @@ export class Transcript {
     const final = entry.text.trimStart();
     const interim = entry.interim ? make('span', { class: 'um-interim', text: ` ${entry.interim.trim()}` }) : '';
     const mark = entry.cut ? make('span', { class: 'um-cut', text: 'interrupted' }) : '';
-    this.keepAtEnd(() => entry.words.replaceChildren(final, interim, mark));
+    // The space lets the mark begin a line of its own at its edge.
+    this.keepAtEnd(() => entry.words.replaceChildren(final, interim, mark && ' ', mark));
     this.onChange(entry);
   }
 
