@@ -32,6 +32,9 @@ def on_item(step: Step, event: ItemCreated) -> None:
         again = place(step, "", event.previous_item_id)
         at = None if isinstance(again, Error) else again
     add(step, item, at, event.event_id)
+    if isinstance(item, MessageItem) and item.role is Role.USER and item.spoken:
+        done = client.InputTranscriptDone(item.id, item.text, audio_duration=item.audio_duration)
+        step.emit(done, event.event_id)
 
 
 def on_requested(step: Step, event: ItemRequested) -> None:
