@@ -17,7 +17,7 @@ from unmute.conversation.v1 import conversation_pb2 as pb
 
 REQUESTS_PER_SECOND, REQUEST_BURST = 200.0, 2000.0
 # Above 1, as a sender's clock may run fast; the burst is for one who was held up, or sends a short file at once.
-AUDIO_SECONDS_PER_SECOND, AUDIO_BURST_SECONDS = 1.25, 60.0
+AUDIO_SECONDS_PER_SECOND, AUDIO_BURST_SECONDS = 1.5, 60.0
 MAX_ITEMS = 1000
 MAX_ITEM_CHARACTERS = 1_000_000
 MAX_NAME = 1024
