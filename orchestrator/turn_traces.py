@@ -27,6 +27,8 @@ class _Trace:
     root: Span
     began: float
     outcome: str = ""
+    called: bool = False
+    """The response in progress has called functions: another one may answer their results."""
     playback: Span | None = None
     spans: dict[str, Span] = field(default_factory=dict)
     """Of answers, speeches and functions that work for it, by id."""
@@ -83,6 +85,7 @@ class TurnTraces:
             client.ResponseCreated: self._on_created,
             client.Interrupted: self._on_interrupted,
             client.ResponseDone: self._on_response_done,
+            client.ToolArgumentsDone: self._on_called,
         }
 
     def span(self, work_id: str) -> Span:
@@ -159,6 +162,7 @@ class TurnTraces:
             self._owed = None
         if trace is self._waiting:
             self._waiting = None
+        trace.called = False
         trace.root.set({"unmute.response.id": event.response.id})
 
     def _on_start_answer(self, action: actions.StartAnswer, now: float) -> None:
@@ -194,7 +198,7 @@ class TurnTraces:
         if (trace := self._responses.get(event.response_id)) is not None:
             trace.root.set({"unmute.turn.interrupted": True, "unmute.turn.interrupted_by": event.reason.value})
 
-    def _on_response_done(self, event: client.ResponseDone, after: State, now: float) -> None:
+    def _on_response_done(self, event: client.ResponseDone, _after: State, now: float) -> None:
         response = event.response
         trace = self._responses.pop(response.id, None)
         if trace is None:
@@ -206,12 +210,16 @@ class TurnTraces:
         if response.timing.first_audio_delay is not None:
             trace.root.set({"unmute.turn.voice_to_voice_seconds": response.timing.first_audio_delay})
         trace.outcome = response.status.value
-        if response.status is client.ResponseStatus.COMPLETED and _expects_results(after):
+        if response.status is client.ResponseStatus.COMPLETED and trace.called:
             if self._waiting is not None:
                 self._end(self._waiting, now)
             self._waiting = trace
         else:
             self._end(trace, now)
+
+    def _on_called(self, event: client.ToolArgumentsDone, _after: State, _now: float) -> None:
+        if (trace := self._responses.get(event.response_id)) is not None:
+            trace.called = True
 
     def _on_run_tool(self, action: actions.RunTool, now: float) -> None:
         # The model's answer that called it may be over, but its turn is the one that is under way.

@@ -12,6 +12,7 @@ from typing import Any
 from mesh.errors import MeshError
 from orchestrator.characters import Characters
 from orchestrator.feeds import Feeds
+from orchestrator.observer import Observer
 from orchestrator.plan import Environment
 from orchestrator.session import Session
 from orchestrator.settings import OrchestratorSettings
@@ -145,7 +146,9 @@ def make_environment(tools: ToolBox | None = None, **settings: Any) -> Environme
 
 
 @asynccontextmanager
-async def stage(mesh: ScriptedMesh | None = None, tools: ToolBox | None = None, **settings: Any) -> AsyncIterator[Play]:
+async def stage(
+    mesh: ScriptedMesh | None = None, tools: ToolBox | None = None, observer: Observer | None = None, **settings: Any
+) -> AsyncIterator[Play]:
     """Sets the stage; afterwards hangs up if nobody did, and checks that nothing is left open."""
     mesh = mesh or ScriptedMesh()
     play: Play
@@ -153,7 +156,7 @@ async def stage(mesh: ScriptedMesh | None = None, tools: ToolBox | None = None, 
     async def write(response: pb.ConverseResponse) -> None:
         await play.write(response)
 
-    play = Play(mesh, Session(make_environment(tools, **settings), mesh, write))
+    play = Play(mesh, Session(make_environment(tools, **settings), mesh, write, observer))
 
     async def requests() -> AsyncIterator[pb.ConverseRequest]:
         while (request := await play.requests.get()) is not None:

@@ -39,7 +39,7 @@ class FakeCall:
 def open_call() -> tuple[BidiCall[Any, Any], FakeCall]:
     made: list[FakeCall] = []
 
-    def method(requests: Any, wait_for_ready: bool) -> FakeCall:
+    def method(requests: Any, metadata: Any, wait_for_ready: bool) -> FakeCall:
         made.append(FakeCall(requests, wait_for_ready))
         return made[0]
 
