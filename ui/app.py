@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from gateway.app import make_router
 from mesh.errors import MeshError, NotFoundError
 from mesh.web.clients import client_of
 from mesh.web.origin import same_origin
@@ -21,8 +23,10 @@ from ui.gate import Gate
 from ui.limits import Limits
 from ui.orchestrator import Orchestrator
 from ui.policy import ContentPolicy
-from ui.settings import UiSettings
+from ui.settings import UiSettings, load_api_settings
 from ui.tokens import Tokens
+
+_log = logging.getLogger(__name__)
 
 
 class _Panel(StaticFiles):
@@ -51,11 +55,12 @@ def create_app(settings: UiSettings) -> FastAPI:
     app.state.admission = Admission(settings.max_sessions)
     _add_api(app)
     _add_conversation(app, settings)
+    open_prefix = _add_gateway(app, settings)
     app.mount("/panel", _Panel(directory=page.PANEL), name="panel")
     page.mount(app, settings.root_path)
     password = settings.password.get_secret_value() if settings.password else ""
     app.add_middleware(ContentPolicy, framed_by=settings.framed_by)
-    app.add_middleware(Gate, user=settings.user, password=password)
+    app.add_middleware(Gate, user=settings.user, password=password, open_prefix=open_prefix)
     return app
 
 
@@ -97,6 +102,19 @@ async def _listed(found: Awaitable[list[dict[str, Any]]]) -> Response:
         return JSONResponse(await found, headers={"Cache-Control": "no-store"})
     except MeshError as error:
         return JSONResponse(describe(error), 503)
+
+
+def _add_gateway(app: FastAPI, settings: UiSettings) -> str:
+    """Adds the OpenAI Realtime API, if it is to be there; returns the prefix of the paths that it guards itself."""
+    api = load_api_settings(settings)
+    if api is None:
+        return ""
+    if settings.user and api.api_keys is None:
+        # What the page's login guards must not stand open beside it.
+        _log.warning("no API below /v1: the page has a login, and the API no keys (UNMUTE_GATEWAY_API_KEYS)")
+        return ""
+    app.include_router(make_router(api))
+    return "/v1/" if api.api_keys is not None else ""
 
 
 def _add_conversation(app: FastAPI, settings: UiSettings) -> None:

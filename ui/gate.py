@@ -24,8 +24,9 @@ class Gate:
     A WebSocket passes: browsers send no login with it, and its token was issued behind this gate.
     """
 
-    def __init__(self, app: ASGIApp, user: str = "", password: str = "") -> None:
-        """An empty `user` leaves the page open."""
+    def __init__(self, app: ASGIApp, user: str = "", password: str = "", open_prefix: str = "") -> None:
+        """An empty `user` leaves the page open; paths with `open_prefix`, if it is one, guard themselves."""
+        self._open_prefix = open_prefix
         self._app = app
         self._expected = base64.b64encode(f"{user}:{password}".encode()) if user else b""
 
@@ -42,7 +43,7 @@ class Gate:
                     headers.setdefault(name, value)
             await send(message)
 
-        if self._expected and scope["path"] not in OPEN_PATHS and not self._known(Headers(scope=scope)):
+        if not self._is_open(scope["path"]) and not self._known(Headers(scope=scope)):
             refusal = PlainTextResponse(
                 "A name and a password are needed.",
                 401,
@@ -51,6 +52,10 @@ class Gate:
             await refusal(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
+
+    def _is_open(self, path: str) -> bool:
+        guards_itself = bool(self._open_prefix) and path.startswith(self._open_prefix)
+        return not self._expected or path in OPEN_PATHS or guards_itself
 
     def _known(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")

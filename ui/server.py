@@ -8,17 +8,19 @@ from mesh.logs import configure_logging
 from mesh.web import server
 from ui.app import create_app
 from ui.limits import MAX_TEXT_BYTES
-from ui.settings import UiSettings
+from ui.settings import UiSettings, load_api_settings
 
 
 def make_server_config(settings: UiSettings) -> uvicorn.Config:
     """Returns how the page is served."""
+    api = load_api_settings(settings)
     return server.make_server_config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         drain_seconds=settings.drain_seconds,
-        max_message_bytes=MAX_TEXT_BYTES,
+        # The API below /v1 takes longer messages; the page counts those of its own.
+        max_message_bytes=max(MAX_TEXT_BYTES, api.max_message_bytes if api else 0),
         identity=settings.identity,
     )
 

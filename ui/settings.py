@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from gateway.settings import ApiSettings
 from mesh.secrets import shared_token
-from mesh.settings import AddressSettings, HttpsSettings, LogLevel
+from mesh.settings import AddressSettings, HttpsSettings, LogLevel, load_settings
 
 
 class UiSettings(HttpsSettings, AddressSettings):
@@ -34,6 +35,10 @@ class UiSettings(HttpsSettings, AddressSettings):
         default_factory=list,
         description="Origins whose pages may show this one in a frame, as https://huggingface.co.",
     )
+    api: bool = Field(
+        default=True,
+        description="Serve the OpenAI Realtime API too, below /v1; it has settings of its own, see `unmute gateway`.",
+    )
     max_sessions: int = Field(default=64, ge=1, le=4096, description="Conversations that this page holds at once.")
     drain_seconds: float = Field(
         default=3.0, ge=0, le=600, description="Longest time, in seconds, that open calls are given at shutdown."
@@ -51,3 +56,12 @@ class UiSettings(HttpsSettings, AddressSettings):
         if bool(self.user) != bool(self.password):
             raise ValueError("user and password go together: set both or none")
         return self
+
+
+def load_api_settings(settings: UiSettings) -> ApiSettings | None:
+    """Returns the settings of the API below /v1, from the environment; None if it is not to be served.
+
+    Raises:
+        UsageError: one is wrong.
+    """
+    return load_settings(ApiSettings, [], "unmute ui") if settings.api else None

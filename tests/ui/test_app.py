@@ -136,10 +136,11 @@ async def test_another_sites_page_may_open_no_conversation(site: httpx.AsyncClie
 async def test_a_message_that_is_too_large_ends_the_conversation(site: httpx.AsyncClient) -> None:
     async with connect(str(site.base_url).replace("http", "ws") + "converse") as socket:
         await socket.send("x" * 100_000)
+        assert '"protocol"' in str(await asyncio.wait_for(socket.recv(), 10))
         with pytest.raises(ConnectionClosed) as closed:
             await asyncio.wait_for(socket.recv(), 10)
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1009
+        assert closed.value.rcvd.code == 1008
 
 
 async def greet(client: httpx.AsyncClient, socket: ClientConnection) -> str:
