@@ -39,7 +39,7 @@ def _mulaw_encoded() -> Codes:
     magnitude = np.minimum(np.abs(samples), _LARGEST) + _BIAS
     segment = _segment(magnitude)
     codes = (segment << 4) | (magnitude >> (segment + 3) & 15) | np.where(samples < 0, 0x80, 0)
-    return ~codes.astype(np.uint8)
+    return np.asarray(~codes, dtype=np.uint8)
 
 
 def _alaw_encoded() -> Codes:

@@ -10,7 +10,7 @@ from orchestrator.turns.client import ResponseStatus, StatusReason
 from orchestrator.turns.items import CallItem, Item, ItemStatus, MessageItem, Role
 from orchestrator.turns.state import Response
 from orchestrator.turns.step import Step
-from orchestrator.turns.transcript import index_of, previous_id, put
+from orchestrator.turns.transcript import index_of, previous_id, put, remove
 
 _GONE_ITEMS_KEPT = 64
 
@@ -109,6 +109,8 @@ def end_message(step: Step, response: Response, status: ResponseStatus, heard: f
         if not response.out_of_band:
             step.emit(client.ItemDone(item, previous_id(step, item.id)))
     elif not response.out_of_band:
+        if index_of(step, item.id) is not None:
+            remove(step, item.id)
         note_gone(step, item.id)
     step.emit(client.OutputItemDone(response.id, index, item))
 

@@ -25,7 +25,7 @@ def reference_codes(samples: NDArray[np.int16], subtype: str) -> bytes:
 
 
 def error(curve: Curve, codes: bytes) -> NDArray[np.int32]:
-    return np.abs(curve.decode(codes).astype(np.int32) - EVERY_SAMPLE)
+    return np.asarray(np.abs(curve.decode(codes).astype(np.int32) - EVERY_SAMPLE), dtype=np.int32)
 
 
 @pytest.mark.parametrize(("curve", "subtype"), LAWS)

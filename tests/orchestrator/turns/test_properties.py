@@ -53,6 +53,10 @@ _BROKE: dict[str, tuple[int, list[Move]]] = {
         ],
     ),
     "a manual turn could not end once turns were no longer manual": (3, [(3, 44, 10), (36, 85, 3)]),
+    "words that were taken back stayed in the history": (
+        0,
+        [(3, 0, 0), (7, 0, 12), (19, 0, 0), (26, 38, 0), (0, 0, 14), (41, 1, 0)],
+    ),
 }
 
 

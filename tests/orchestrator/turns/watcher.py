@@ -6,7 +6,7 @@ A player of its own, which knows nothing of the core's clock, plays what is sent
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator.turns import actions, client, events
 from orchestrator.turns.items import MessageItem, Role
@@ -270,10 +270,7 @@ class Watcher:
                     assert was.text.startswith(item.text)
                 else:
                     assert item.text.startswith(was.text) or was.silence, "the past was changed"
-                free = {"text": "", "words": (), "interrupted": False, "audio_duration": 0.0}
-                assert replace(item, status=was.status, **free) == replace(
-                    was, silence=item.silence, spoken=item.spoken, **free
-                )
+                assert (item.id, item.role) == (was.id, was.role)
             if isinstance(item, MessageItem) and item.role is Role.ASSISTANT:
                 assert item.text, "a message of which nothing was heard"
                 assert item.text.strip() == self.shown[item.id].strip()
