@@ -66,11 +66,11 @@ class Playout:
 
     def sounding(self, now: float) -> bool:
         """Something is heard."""
-        return self._held_at is None and self._until > now
+        return self._held_at is None and self._until > now + EPSILON
 
     def idle(self, now: float) -> bool:
         """Nothing waits to be played."""
-        return self._until <= (now if self._held_at is None else self._held_at)
+        return self._until <= (now if self._held_at is None else self._held_at) + EPSILON
 
     def progress(self, now: float) -> tuple[Part, int, int] | None:
         """Returns the part played now, or last, and how many of its samples were played and wait; None before any."""

@@ -160,15 +160,14 @@ class Talker:
             raise failed
 
     async def _listen(self, call: Call, dialogue: Dialogue) -> None:
+        why = "the server ended the conversation"
         try:
             async for event in call.events():
                 dialogue.hear(event, self._clock())
         except MeshError as error:
-            if not dialogue.done(self._clock()):
-                dialogue.lost(error.message)
-        else:
-            if not dialogue.done(self._clock()):
-                dialogue.lost("the server ended the conversation")
+            why = error.message
+        if not self._stopping.is_set() and not dialogue.done(self._clock()):
+            dialogue.lost(why)
 
     async def _talk(self, call: Call, dialogue: Dialogue, playout: Playout, reading: asyncio.Task[None]) -> None:
         """Sends a frame on every beat until there is nothing more to say."""
