@@ -6,7 +6,7 @@ What the user says is told by how loud the audio is; what the model says, by a w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from mesh.channels import open_channel
 from mesh.interceptors import MeshInterceptor
 from mesh.metrics import Metrics
 from mesh.service import Service
+from mesh.telemetry import Telemetry
+from mesh.tracing import NO_TRACER, Tracer
 from orchestrator.server import OrchestratorService
 from orchestrator.settings import OrchestratorSettings
 from stt_service import engine as stt
@@ -314,13 +316,13 @@ class ZeroMesh:
 
     @property
     def open_calls(self) -> int:
-        """Calls in progress, of all services."""
+        """Calls in progress, of all services; the watching of their health, which never ends, is none."""
         return round(
             sum(
                 sample.value
                 for family in self.metrics.registry.collect()
                 for sample in family.samples
-                if sample.name == "grpc_server_active"
+                if sample.name == "grpc_server_active" and not sample.labels["method"].startswith("/grpc.health.")
             )
         )
 
@@ -331,8 +333,8 @@ class ZeroMesh:
 
 
 @asynccontextmanager
-async def zero_mesh(folder: Path) -> AsyncIterator[ZeroMesh]:
-    """Serves everything on sockets in `folder`."""
+async def zero_mesh(folder: Path, tracers: Mapping[str, Tracer] | None = None) -> AsyncIterator[ZeroMesh]:
+    """Serves everything on sockets in `folder`; services with a tracer, by short name, are traced."""
     engines = (ZeroStt(), ZeroLlm(), ZeroTts())
     addresses = {name: f"unix:{folder / name}" for name in ("stt", "llm", "tts", "all")}
     settings = OrchestratorSettings(
@@ -344,13 +346,16 @@ async def zero_mesh(folder: Path) -> AsyncIterator[ZeroMesh]:
         service_timeout=60,
         seed=1,
     )
-    services: dict[str, Service] = {
-        "stt": SttService(engines[0]),
-        "llm": LlmService(engines[1]),
-        "tts": TtsService(engines[2], TtsSettings()),
-        "all": OrchestratorService(settings),
-    }
     metrics = Metrics()
+    telemetry = {
+        name: Telemetry(metrics, (tracers or {}).get(name, NO_TRACER)) for name in ("stt", "llm", "tts", "orchestrator")
+    }
+    services: dict[str, Service] = {
+        "stt": SttService(engines[0], telemetry=telemetry["stt"]),
+        "llm": LlmService(engines[1], telemetry["llm"]),
+        "tts": TtsService(engines[2], TtsSettings(), telemetry["tts"]),
+        "all": OrchestratorService(settings, telemetry=telemetry["orchestrator"]),
+    }
     servers = []
     for name, service in services.items():
         server = grpc.aio.server(interceptors=[MeshInterceptor(name, metrics=metrics)])
