@@ -2,64 +2,36 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import WebSocket, expect
 
 from mesh.audio import read_audio_file, write_wav
 from tests.system.mesh import ROOT, Mesh, word_errors
-from tests.ui.browser import LOUDNESS, browsing, connect, open_page, quiet_wav, until_answered
+from tests.system.visits import (
+    AUDIBLE,
+    MICROPHONE,
+    QUESTION,
+    QUESTION_TEXT,
+    WAIT_MS,
+    answers,
+    begin_to_speak,
+    said,
+    speak,
+    visiting,
+    write,
+)
+from tests.ui.browser import connect, quiet_wav
+from ui import wire
+from ui.opus import OpusDecoder
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
-QUESTION = ROOT / "docs" / "question.wav"
 SECOND_QUESTION = (ROOT / "tests" / "data" / "sky.wav").read_bytes()
-QUESTION_TEXT = "How do bees make honey?"
 RATE = 48_000
-AUDIBLE = f"{LOUDNESS} > 0.01"
-WAIT_MS = 60_000
-
-# A microphone that speaks when it is told to, in place of the browser's.
-MICROPHONE = """
-navigator.mediaDevices.getUserMedia = async () => {
-  const context = new AudioContext();
-  const out = context.createMediaStreamDestination();
-  window.speak = async (base64) => {
-    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    const source = context.createBufferSource();
-    source.buffer = await context.decodeAudioData(bytes.buffer);
-    source.connect(out);
-    source.start();
-  };
-  return out.stream;
-};
-"""
-
-
-@asynccontextmanager
-async def visiting(mesh: Mesh, microphone: str, script: str = "") -> AsyncIterator[Page]:
-    await until_answered(mesh.address("ui"), "/healthz", lambda: mesh.process.poll() is None)
-    async with browsing(microphone=microphone) as context:
-        if script:
-            await context.add_init_script(script)
-        page = await open_page(context, f"http://{mesh.address('ui')}/")
-        await expect(page.locator("[data-id=card]")).to_be_hidden(timeout=WAIT_MS)
-        await expect(page.get_by_role("radio", name="Robin")).to_be_visible(timeout=WAIT_MS)
-        yield page
-
-
-async def speak(page: Page, speech: bytes) -> None:
-    await page.evaluate("data => window.speak(data)", base64.b64encode(speech).decode())
-
-
-def said(speaker: str) -> str:
-    return f".um-{speaker} .um-said"
 
 
 async def test_a_spoken_question_is_read_and_its_answer_heard(mesh: Mesh, tmp_path: Path) -> None:
@@ -81,10 +53,9 @@ async def test_a_spoken_question_is_read_and_its_answer_heard(mesh: Mesh, tmp_pa
 async def test_a_second_utterance_interrupts_the_answer(mesh: Mesh, tmp_path: Path) -> None:
     async with visiting(mesh, quiet_wav(tmp_path), MICROPHONE) as page:
         await connect(page)
-        await page.fill("[data-id=text]", "Please tell me a long story about a ship in a storm.")
-        await page.keyboard.press("Enter")
+        await write(page, "Please tell me a long story about a ship in a storm.")
         await page.wait_for_function(AUDIBLE, polling=20, timeout=WAIT_MS)
-        await speak(page, SECOND_QUESTION)
+        await begin_to_speak(page, SECOND_QUESTION)
         await expect(page.locator(".um-assistant .um-cut").first).to_be_visible(timeout=WAIT_MS)
         asked = page.locator(said("user")).filter(has_text=re.compile("sky is blue", re.IGNORECASE))
         await expect(asked).to_be_visible(timeout=WAIT_MS)
@@ -95,19 +66,71 @@ async def test_a_second_utterance_interrupts_the_answer(mesh: Mesh, tmp_path: Pa
 
 async def test_typed_text_is_answered_aloud(mesh: Mesh, tmp_path: Path) -> None:
     async with visiting(mesh, quiet_wav(tmp_path)) as page:
-        await page.fill("[data-id=text]", "What is the capital of France?")
-        await page.keyboard.press("Enter")
+        await write(page, "What is the capital of France?")
         await expect(page.locator(said("user")).first).to_have_text("What is the capital of France?")
-        await page.wait_for_function(AUDIBLE, polling=20, timeout=WAIT_MS)
-        await expect(page.locator(said("assistant")).first).to_contain_text("Paris", timeout=WAIT_MS)
+        await answers(page, "Paris")
+
+
+@pytest.mark.parametrize("codec", ["opus", "pcm"])
+async def test_muted_only_silence_is_sent(mesh: Mesh, tmp_path: Path, codec: str) -> None:
+    packets: list[bytes] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", lambda frame: packets.append(frame) if isinstance(frame, bytes) else None)
+
+    script = f"{MICROPHONE} if (location.protocol !== 'about:') localStorage.setItem('unmute.codec', '{codec}');"
+    async with visiting(mesh, quiet_wav(tmp_path), script) as page:
+        page.on("websocket", listen)
+        await connect(page)
+        await page.keyboard.press("m")
+        await expect(page.locator("[data-id=mute]")).to_have_attribute("aria-pressed", "true")
+        before = len(packets)
+        await speak(page, QUESTION.read_bytes())
+        muted = len(packets)
+        assert muted - before > 50, "the conversation's clock goes on"
+        await page.keyboard.press("m")
+        await speak(page, SECOND_QUESTION)
+        asked = page.locator(said("user"))
+        await expect(asked.first).to_contain_text(re.compile("sky", re.IGNORECASE), timeout=WAIT_MS)
+        assert "bees" not in await page.locator("[data-id=log]").inner_text()
+    heard = loudest_of_each(packets)
+    assert heard[before:muted].max() == (0 if codec == "pcm" else pytest.approx(0, abs=3))
+    assert heard[muted:].max() > 1000
+
+
+def loudest_of_each(packets: list[bytes]) -> np.ndarray:
+    """The largest 16-bit sample of each packet that a page sent."""
+    decoder = OpusDecoder()
+    loudest = []
+    for packet in packets:
+        codec, _ = wire.UP_HEADER.unpack_from(packet)
+        data = packet[wire.UP_HEADER.size :]
+        samples = np.frombuffer(decoder.decode(data) if codec == wire.OPUS else data, "<i2").astype(np.int32)
+        loudest.append(np.abs(samples).max(initial=0))
+    return np.array(loudest)
+
+
+async def test_another_voice_speaks_on_in_the_same_conversation(mesh: Mesh, tmp_path: Path) -> None:
+    async with visiting(mesh, quiet_wav(tmp_path)) as page:
+        await connect(page)
+        await write(page, "What is the capital of France?")
+        await answers(page, "Paris")
+        session = await page.locator("[data-id=facts] div", has_text="session").inner_text()
+        await page.click("[data-id=tune] summary")
+        await expect(page.locator("[data-id=voice] option")).not_to_have_count(1, timeout=WAIT_MS)
+        await page.select_option("[data-id=voice]", "heart-low")
+        updated = page.locator("[data-id=events] li", has_text="sessionUpdated")
+        await expect(updated).to_have_count(1)
+        await write(page, "What is the capital of Italy?")
+        await answers(page, "Rome")
+        assert await page.locator("[data-id=facts] div", has_text="session").inner_text() == session
 
 
 async def test_two_people_talk_at_once(mesh: Mesh, tmp_path: Path) -> None:
     questions = {"What is the capital of France?": "Paris", "What is the capital of Italy?": "Rome"}
     async with visiting(mesh, quiet_wav(tmp_path)) as first, visiting(mesh, quiet_wav(tmp_path)) as second:
         for page, question in zip((first, second), questions, strict=True):
-            await page.fill("[data-id=text]", question)
-            await page.keyboard.press("Enter")
+            await write(page, question)
         for page, answer in zip((first, second), questions.values(), strict=True):
             await expect(page.locator(said("assistant")).first).to_contain_text(answer, timeout=WAIT_MS)
 
