@@ -108,7 +108,7 @@ bench: setup-dev ## Measures the mesh with the embedded engines (ARGS="..." for 
 space: ## Puts a Hugging Face Space together in the folder SPACE, ready to be pushed.
 	@test -d "$(SPACE)" || { echo "make space SPACE=folder-of-the-space" >&2; exit 1; }
 	git archive HEAD | tar --extract --directory="$(SPACE)"
-	cp deploy/space/README.md deploy/space/Dockerfile "$(SPACE)"
+	cp deploy/space/README.md "$(SPACE)"
 
 screenshots: setup-dev ## Takes the pictures of the page anew (needs Chromium).
 	$(BIN)/python -m docs.screenshots $(ARGS)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 @dataclass
 class Stage:
-    """What follows one FROM: (instruction, arguments) in order."""
+    """What follows one FROM: (instruction, arguments) in order, after the steps of the stages it is built on."""
 
     image: str
+    """The image from a registry that is at its base."""
     steps: list[tuple[str, str]] = field(default_factory=list)
 
     def of(self, instruction: str) -> list[str]:
@@ -34,6 +35,10 @@ class Stage:
                 found.append((words[:-1], words[-1]))
         return found
 
+    def taken_from(self) -> set[str]:
+        """The other stages that something is copied from."""
+        return set(re.findall(r"--from=(\S+)", " ".join(self.of("COPY"))))
+
     def command(self) -> list[str]:
         words: list[str] = json.loads(self.of("CMD")[-1])
         return words
@@ -43,14 +48,22 @@ class Stage:
         return words
 
 
-def read(path: Path) -> list[Stage]:
-    """Returns the stages of a Dockerfile."""
+def read(path: Path) -> dict[str, Stage]:
+    """Returns the stages of a Dockerfile by name, in order; arguments before the first have their defaults."""
     text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    stages: list[Stage] = []
+    stages: dict[str, Stage] = {}
+    defaults: dict[str, str] = {}
+    current: Stage | None = None
     for line in filter(str.strip, text.splitlines()):
         name, _, arguments = line.strip().partition(" ")
         if name == "FROM":
-            stages.append(Stage(arguments))
-        elif stages:
-            stages[-1].steps.append((name, arguments.strip()))
+            parent, _, stage = re.sub(r"\$\{(\w+)\}", lambda match: defaults[match[1]], arguments).partition(" AS ")
+            base = stages.get(parent)
+            current = Stage(base.image, [*base.steps]) if base else Stage(parent)
+            stages[stage.strip() or str(len(stages))] = current
+        elif current is not None:
+            current.steps.append((name, arguments.strip()))
+        elif name == "ARG":
+            key, _, default = arguments.partition("=")
+            defaults[key] = default.strip()
     return stages

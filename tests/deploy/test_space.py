@@ -1,4 +1,5 @@
-"""The Space: its header, and the steps of its Dockerfile followed as plain processes, down to the page over HTTP.
+"""The Space, and whoever runs the image with everything in it: the Space's header, and the image's steps followed as
+plain processes, down to the page over HTTP.
 
 Not followed here: the base image, `apt-get`, and the download of what pip installs; this environment has that already.
 """
@@ -7,14 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import time
-import tomllib
 import urllib.error
 import urllib.request
 import venv
@@ -29,8 +28,10 @@ import yaml
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from mesh.commands.up import UpSettings
+from mesh.settings import load_settings
 from mesh.weights.store import default_root
-from tests.deploy.dockerfile import Stage, read
+from tests.deploy.dockerfile import read
 from tests.system.mesh import ROOT, choose_base_port
 
 SPACE = ROOT / "deploy" / "space"
@@ -51,41 +52,42 @@ NO_NETWORK = {
 }
 
 
-@pytest.fixture(scope="module")
-def stages() -> tuple[Stage, Stage]:
-    build, final = read(SPACE / "Dockerfile")
-    return build, final
+STAGES = read(ROOT / "Dockerfile")
+FINAL = STAGES["all"]
 
 
-def test_the_header_is_one_that_a_space_takes(stages: tuple[Stage, Stage]) -> None:
+def test_the_header_is_one_that_a_space_takes() -> None:
     _, head, body = (SPACE / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     header = yaml.safe_load(head)
     assert body.strip()
     assert header["sdk"] == "docker"
-    assert header["app_port"] == int(stages[1].of("EXPOSE")[0]) == 7860
+    assert header["app_port"] == int(FINAL.of("EXPOSE")[0]) == 7860
     assert len(header["short_description"]) <= 60
     colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {header["colorFrom"], header["colorTo"]} <= colours
 
 
-def test_the_container_runs_as_user_1000_and_has_its_weights(stages: tuple[Stage, Stage]) -> None:
-    final = stages[1]
-    user = final.of("USER")[-1]
-    assert any(f"--uid 1000 {user}" in step for step in final.of("RUN"))
-    assert final.index("USER") < final.index("RUN", "unmute models --fetch") < final.index("CMD")
-    assert final.environment()["HOME"].endswith(user)
+def test_a_space_builds_the_image_with_everything() -> None:
+    # A Space looks in the root of its repository, and builds the last target.
+    assert list(STAGES)[-1] == "all"
 
 
-def test_what_is_copied_and_installed_exists(stages: tuple[Stage, Stage]) -> None:
-    for source in (source for stage in stages for sources, _ in stage.copied() for source in sources):
-        assert (ROOT / source).exists(), source
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert extras(stages[0]) <= set(project["optional-dependencies"])
+def test_the_container_runs_as_user_1000_and_has_its_weights() -> None:
+    assert FINAL.of("USER") == ["1000:1000"]
+    assert FINAL.index("USER") < FINAL.index("RUN", "unmute models --fetch") < FINAL.index("CMD")
+
+
+def test_the_page_is_for_everyone_and_the_services_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in FINAL.environment().items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(UpSettings, FINAL.command()[2:], "unmute up")
+    assert settings.listen_host("ui") == "0.0.0.0"  # noqa: S104 - compared, not bound
+    assert settings.listen_host("orchestrator") == "127.0.0.1"
 
 
 @pytest.mark.skipif(not shutil.which("ldd"), reason="needs ldd")
-def test_the_image_has_the_libraries_that_the_engines_link(stages: tuple[Stage, Stage]) -> None:
-    installed = " ".join(stages[1].of("RUN"))
+def test_the_image_has_the_libraries_that_the_engines_link() -> None:
+    installed = " ".join(FINAL.of("RUN"))
     known = BASE_LIBRARIES | {library for package, library in PACKAGED_LIBRARIES.items() if package in installed}
     missing = {}
     for package in ENGINE_PACKAGES:
@@ -106,20 +108,12 @@ def system_libraries(module: Path) -> set[str]:
     return {name.strip() for name, place in pairs if place.strip().startswith(("/lib", "/usr/lib", "not found"))}
 
 
-def extras(build: Stage) -> set[str]:
-    """Returns the extras of the package that are installed."""
-    [step] = [step for step in build.of("RUN") if "pip install" in step and "'.[" in step]
-    [package] = [word for word in shlex.split(step) if word.startswith(".[")]
-    return set(package[2:-1].split(","))
-
-
 @dataclass(frozen=True)
 class Container:
     """What the Dockerfile's steps made, in a folder instead of an image."""
 
     home: Path
     environment: dict[str, str]
-    final: Stage
 
 
 def run(*command: str | Path, cwd: Path, environment: dict[str, str]) -> None:
@@ -132,8 +126,8 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def container(stages: tuple[Stage, Stage], tmp_path_factory: pytest.TempPathFactory) -> Container:
-    """Follows the steps: the checkout is copied and installed, the weights are fetched."""
+def container(tmp_path_factory: pytest.TempPathFactory) -> Container:
+    """Follows the steps: the checkout is copied, built and installed, the weights are fetched."""
     folder = tmp_path_factory.mktemp("space")
     source, root, home = folder / "src", folder / "opt", folder / "home"
     home.mkdir()
@@ -145,24 +139,22 @@ def container(stages: tuple[Stage, Stage], tmp_path_factory: pytest.TempPathFact
     venv.create(root, symlinks=True)
     site = root / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (site / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
     tools = {**clean_environment(), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    python = root / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", *install, ".", cwd=source, environment=tools)
-    final = stages[1]
-    for sources, _ in final.copied():
-        for name in sources:
-            shutil.copy2(source / name, home)
-    places = {"/opt/unmute": str(root), final.environment()["HOME"]: str(home)}
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    offline = ("--no-deps", "--no-index")
+    run(*pip, "wheel", *offline, "--no-build-isolation", f"--wheel-dir={folder}", ".", cwd=source, environment=tools)
+    [wheel] = folder.glob("*.whl")
+    run(*pip, "--python", root / "bin" / "python", "install", *offline, wheel, cwd=folder, environment=tools)
+    places = {"/opt/unmute": str(root), "/home/unmute": str(home), "/var/cache/unmute": str(folder / "cache")}
     environment = clean_environment()
-    for name, value in final.environment().items():
+    for name, value in FINAL.environment().items():
         for place, here in places.items():
             value = value.replace(place, here)
         environment[name] = value.replace("$PATH", os.environ.get("PATH", ""))
     # The weights that were fetched before are used again.
     environment["UNMUTE_WEIGHTS_DIR"] = str(default_root())
     run("unmute", "models", "--fetch", cwd=home, environment=environment)
-    return Container(home, environment, final)
+    return Container(home, environment)
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +162,10 @@ def space(container: Container, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Starts the container's command without a network; yields the page's address."""
     base = choose_base_port()
     ports = [f"--{name}-port={base + offset}" for offset, name in enumerate(("orchestrator", "stt", "tts", "llm"))]
-    environment = {**container.environment, **NO_NETWORK, "PORT": str(base + 4)}
+    environment = {**container.environment, **NO_NETWORK, "UNMUTE_UI_PORT": str(base + 4)}
     log = tmp_path_factory.mktemp("log") / "log"
     with log.open("w") as file:
-        command = [shutil.which(container.final.command()[0], path=environment["PATH"]), *container.final.command()[1:]]
+        command = [shutil.which(FINAL.command()[0], path=environment["PATH"]), *FINAL.command()[1:]]
         process = subprocess.Popen(
             [*map(str, command), *ports], cwd=container.home, env=environment, stdout=file, stderr=file
         )
@@ -230,5 +222,5 @@ def test_a_conversation_begins_in_the_space(space: str) -> None:
 @pytest.mark.timeout(300)
 def test_the_containers_own_probe_passes(space: str, container: Container) -> None:
     port = space.rpartition(":")[2]
-    command = [word.replace("7860", port) for word in container.final.probe()]
+    command = [word.replace("7860", port) for word in FINAL.probe()]
     run(*command, cwd=container.home, environment=container.environment)
