@@ -20,7 +20,6 @@ import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 from mesh.channels import FLOW_OPTIONS
 from mesh.errors import MeshError
@@ -28,10 +27,9 @@ from mesh.interceptors import MeshInterceptor, Readiness
 from mesh.limits import server_limits
 from mesh.logs import configure_logging
 from mesh.loops import new_event_loop
-from mesh.metrics import Metrics
-from mesh.settings import ServerSettings, TelemetrySettings
+from mesh.settings import ServerSettings
 from mesh.supervisor import USAGE_EXIT_CODE
-from mesh.telemetry import Telemetry, watch_loop
+from mesh.telemetry import Telemetry, serve_metrics, watch_loop
 from mesh.tls import TlsError
 from mesh.tracing import make_tracer
 
@@ -114,8 +112,10 @@ async def serve(service: Service, settings: ServerSettings, telemetry: Telemetry
             await server.start()
             _log.info("listening on %s", bound)
             watching = asyncio.create_task(watch_loop(metrics))
-            code = await _live(service, signals, healthy, interceptor)
-            watching.cancel()
+            try:
+                code = await _live(service, signals, healthy, interceptor)
+            finally:
+                watching.cancel()
             _log.info("shutting down")
             await healthy.enter_graceful_shutdown()
             ready = interceptor.readiness is Readiness.READY
@@ -324,27 +324,6 @@ def _probe(settings: ServerSettings, taken: OSError) -> None:
         if error.errno == errno.EADDRINUSE:
             raise taken from error
         raise OSError(f"cannot listen on {settings.address}: {error.strerror or error}") from error
-
-
-def serve_metrics(metrics: Metrics, settings: TelemetrySettings) -> Callable[[], None]:
-    """Serves the metrics over HTTP where the settings ask for it; returns what ends that.
-
-    Raises:
-        OSError: the port cannot be had; one line that names it.
-    """
-    if settings.metrics_port is None:
-        return lambda: None
-    try:
-        server, thread = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
-    except OSError as error:
-        raise OSError(f"metrics port {settings.metrics_host}:{settings.metrics_port}: {error.strerror}") from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
 
 
 def _token(settings: ServerSettings) -> str:

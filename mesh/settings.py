@@ -89,7 +89,7 @@ def _shared_otlp_endpoint() -> str | None:
 
 
 class TelemetrySettings(CommandSettings):
-    """What every process that serves can be told of its logs, metrics and traces."""
+    """What every process that serves can be told of its logs and metrics."""
 
     log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")
     log_format: LogFormat = Field(
@@ -100,13 +100,6 @@ class TelemetrySettings(CommandSettings):
     metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of the Prometheus metrics over HTTP. Unset: none."
-    )
-    otlp_endpoint: str | None = Field(
-        default_factory=_shared_otlp_endpoint,
-        validate_default=True,
-        pattern=r"^https?://[^\s/]+/?$",
-        description="Where a collector takes traces by OTLP over gRPC, as http://localhost:4317. Unset: "
-        "UNMUTE_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, or no traces.",
     )
 
 
@@ -139,6 +132,14 @@ class ServerSettings(TelemetrySettings):
     insecure: bool = Field(
         default_factory=is_insecure_wanted,
         description="Listen to a network though callers need neither token nor certificate. Unset: UNMUTE_INSECURE.",
+    )
+
+    otlp_endpoint: str | None = Field(
+        default_factory=_shared_otlp_endpoint,
+        validate_default=True,
+        pattern=r"^https?://[^\s/]+/?$",
+        description="Where a collector takes traces by OTLP over gRPC, as http://localhost:4317. Unset: "
+        "UNMUTE_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, or no traces.",
     )
 
     @model_validator(mode="after")

@@ -18,8 +18,8 @@ from pydantic import Field, field_validator
 from mesh.cli import Command
 from mesh.commands import gpus
 from mesh.errors import MeshError
-from mesh.names import HEALTH_NAMES, PORTS, split_names
-from mesh.settings import CommandSettings, LogLevel
+from mesh.names import HEALTH_NAMES, METRICS_PORTS, PORTS, split_names
+from mesh.settings import CommandSettings, LogFormat, LogLevel
 from mesh.tls import folder_environment, from_folder
 
 if TYPE_CHECKING:
@@ -74,7 +74,15 @@ class UpSettings(CommandSettings):
     tls_dir: Path | None = Field(
         default=None, description="Folder made by `unmute certs`: the whole mesh with mTLS, and the page with HTTPS."
     )
+    metrics: bool = Field(default=False, description="Serve each one's Prometheus metrics, on the ports 9460 to 9464.")
+    metrics_base_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65531,
+        description="The same from this port on: that of the orchestrator; stt, tts, llm and ui get the next four.",
+    )
     log_level: LogLevel | None = Field(default=None, description="Least severe message that the services log.")
+    log_format: LogFormat | None = Field(default=None, description="How the services log. Unset: plain lines.")
 
     @field_validator("only")
     @classmethod
@@ -110,6 +118,12 @@ class UpSettings(CommandSettings):
         port: int = getattr(self, f"{name}_port")
         return port
 
+    def metrics_port(self, name: str) -> int | None:
+        """Returns the port of a service's metrics; None if they are not served."""
+        if self.metrics_base_port is not None:
+            return self.metrics_base_port + _BY_PORT.index(name)
+        return METRICS_PORTS[name] if self.metrics else None
+
     def python(self, name: str) -> str:
         """Returns the Python that runs a service: engines whose packages contradict each other live apart."""
         chosen: str | None = getattr(self, f"{name}_python", None)
@@ -129,6 +143,8 @@ def run(settings: UpSettings) -> int:
         if shutil.which(settings.python(name)) is None:
             raise MeshError(f"--{name}-python: there is no program {settings.python(name)}")
         _check_free(name, settings.listen_host(name), settings.port(name))
+        if (metrics_port := settings.metrics_port(name)) is not None:
+            _check_free(f"{name}'s metrics", "127.0.0.1", metrics_port)
         if settings.tls_dir is not None:
             from_folder(settings.tls_dir.expanduser(), name)[0].read()
     return asyncio.run(_supervise(settings, environments))
@@ -168,6 +184,10 @@ def arguments(name: str, settings: UpSettings) -> list[str]:
     flags = ["--host", settings.listen_host(name), "--port", str(settings.port(name))]
     if settings.log_level is not None:
         flags += ["--log-level", settings.log_level]
+    if settings.log_format is not None:
+        flags += ["--log-format", settings.log_format]
+    if (metrics_port := settings.metrics_port(name)) is not None:
+        flags += ["--metrics-port", str(metrics_port)]
     if name == PAGE:
         return [*flags, "--orchestrator", settings.address("orchestrator")]
     if name == "orchestrator":
