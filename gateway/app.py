@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
 from pydantic import TypeAdapter, ValidationError
 
-from gateway import parse
+from gateway import dialects, parse
 from gateway.auth import DEFAULT_SECONDS, Access, AccessError, Grant, credential
 from gateway.beta import asks_for_beta
 from gateway.errors import EventError, from_mesh, unsupported
@@ -28,7 +29,6 @@ from mesh.web.orchestrator import Orchestrator
 from mesh.web.origin import same_origin
 from mesh.web.sockets import StarletteSocket
 
-PROTOCOL = "realtime"
 _SECRET_REQUEST: TypeAdapter[SecretRequest] = TypeAdapter(SecretRequest)
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -99,7 +99,7 @@ class _Api:
             other = unsupported("call_id", "Calls over SIP and WebRTC are not supported: use a WebSocket")
             await websocket.send_denial_response(_refusal(other, 400))
             return
-        await websocket.accept(PROTOCOL if PROTOCOL in protocols else None)
+        await websocket.accept(dialects.PROTOCOL if dialects.PROTOCOL in protocols else None)
         opening = Opening(
             grant,
             client=client_of(websocket.client.host if websocket.client else None),
@@ -107,13 +107,19 @@ class _Api:
             beta=asks_for_beta(websocket.headers.get("openai-beta", ""), protocols),
             transcription=query.get("intent") == "transcription",
         )
-        await self._converse(StarletteSocket(websocket), websocket.app.state.orchestrator, opening)
+        socket = StarletteSocket(websocket)
+        first: list[str | bytes] = []
+        if dialects.may_be_unmute(protocols, keyed=grant.keyed, model=opening.model):
+            first = await _first_words(socket)
+        await self._converse(socket, websocket.app.state.orchestrator, opening, first)
 
-    async def _converse(self, socket: StarletteSocket, orchestrator: Orchestrator, opening: Opening) -> None:
+    async def _converse(
+        self, socket: StarletteSocket, orchestrator: Orchestrator, opening: Opening, first: list[str | bytes]
+    ) -> None:
         realtime = RealtimeSession(socket, orchestrator, self._voices, self._settings, opening)
         try:
             with self._places.take(opening.grant.owner):
-                await realtime.run()
+                await realtime.run(first)
         except ResourceExhaustedError as error:
             await realtime.part(error)
 
@@ -191,6 +197,15 @@ class _Api:
             }
             for character in await orchestrator.characters()
         ]
+
+
+async def _first_words(socket: StarletteSocket) -> list[str | bytes]:
+    """What a client says before anything is said to it; nothing if it waits, or has left."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(dialects.SPEAK_FIRST_SECONDS):
+            message = await socket.receive()
+            return [] if message is None else [message]
+    return []
 
 
 async def _body(request: Request, most: int) -> str:

@@ -109,16 +109,11 @@ def to_param(field: str) -> str | None:
     return field or None
 
 
-def from_event(error: pb.ErrorEvent, event_id: str | None) -> EventError:
+def from_event(error: pb.ErrorEvent, event_id: str | None = None) -> EventError:
     """Returns an error of the conversation that goes on."""
     name = pb.ErrorReason.Name(error.reason) if error.reason in pb.ErrorReason.values() else ""
-    return EventError(
-        error.message,
-        _code(name.removeprefix("ERROR_REASON_")),
-        to_param(error.field),
-        event_id,
-        _type(error.status_code),
-    )
+    code, param = _code(name.removeprefix("ERROR_REASON_")), to_param(error.field)
+    return EventError(_plain(error.message, error.field), code, param, event_id, _type(error.status_code))
 
 
 def from_mesh(error: MeshError, event_id: str | None = None) -> EventError:
@@ -133,10 +128,16 @@ def from_mesh(error: MeshError, event_id: str | None = None) -> EventError:
             kind = INVALID
         case _:
             kind = SERVER
-    message = error.message
+    message = _plain(error.message, getattr(error, "field", ""))
     if isinstance(error, ResourceExhaustedError | UnavailableError):
         message = f"{message} (try again in {error.retry_delay:g} s)"
     return EventError(message, _code(error.reason), param, event_id, kind)
+
+
+def _plain(message: str, field: str) -> str:
+    """Returns a message without the contract's name of the field, which clients know by another."""
+    before, named, after = message.partition(f"{field}: ")
+    return after if field and named else before + named + after
 
 
 def _code(reason: str) -> str:

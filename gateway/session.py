@@ -18,7 +18,8 @@ from gateway import parse
 from gateway.auth import Grant
 from gateway.beta import Beta
 from gateway.call import Call, open_call
-from gateway.errors import EventError, from_event, from_mesh
+from gateway.causes import Causes
+from gateway.errors import EventError, from_mesh
 from gateway.limits import FloodError, Limits
 from gateway.schema import events as schema
 from gateway.schema.session import SessionSettings, TranscriptionSession
@@ -110,8 +111,7 @@ class RealtimeSession:
         self._expires_at = 0
         self._call: Call | None = None
         self._spoken = False
-        self._updates: dict[str, tuple[schema.SessionUpdate, frozenset[str]]] = {}
-        self._update_count = 0
+        self._causes = Causes()
 
     async def run(self, first: Sequence[str | bytes] = ()) -> None:
         """Holds the session until either side ends it; never raises for what a client or the mesh does.
@@ -194,7 +194,9 @@ class RealtimeSession:
                 call = await self._opened()
                 known = await self._voices_of(event)
                 self._spoken = True
-                await call.send(requests.to_request(event, self._events.config, known))
+                request = requests.to_request(event, self._events.config, known)
+                request.event_id = self._causes.remember(event)
+                await call.send(request)
 
     async def _append(self, event: schema.AudioAppend) -> None:
         data = formats.decode(event.audio, self._config.input_format, "audio")
@@ -219,12 +221,10 @@ class RealtimeSession:
             await self._tell_session("session.updated")
             return
         paths = [path for path in change.paths if path not in session.FIXED]
-        self._update_count += 1
-        name = f"update_{self._update_count}"
-        self._updates[name] = (event, known)
         update = pb.SessionUpdate(session=change.config)
+        # A mask must name something; a field that stays as it is does no harm.
         update.update_mask.paths.extend(paths or ["output_modalities"])
-        await self._call.send(pb.ConverseRequest(event_id=name, session_update=update))
+        await self._call.send(pb.ConverseRequest(event_id=self._causes.remember(event), session_update=update))
 
     def _adopt(self, update: SessionSettings, known: frozenset[str]) -> None:
         """From now on the session is as the client wanted it."""
@@ -270,7 +270,7 @@ class RealtimeSession:
         if self._call is not None:
             self._call.close()
         self._call = None
-        self._updates.clear()
+        self._causes = Causes()
 
     async def _read_call(self, call: Call) -> None:
         try:
@@ -288,14 +288,12 @@ class RealtimeSession:
         match event.WhichOneof("event"):
             case "session_updated":
                 self._events.config = event.session_updated.session
-                if (update := self._updates.pop(event.caused_by_event_id, None)) is not None:
-                    self._adopt(update[0].session, update[1])
+                update = self._causes.take(event.caused_by_event_id)
+                if isinstance(update, schema.SessionUpdate):
+                    self._adopt(update.session, await self._known_voices(update.session))
                 await self._tell_session("session.updated")
             case "error":
-                cause: str | None = event.caused_by_event_id or None
-                if (update := self._updates.pop(event.caused_by_event_id, None)) is not None:
-                    cause = update[0].event_id
-                await self._send(_error(from_event(event.error, cause)))
+                await self._send(_error(self._causes.explain(event.error, event.caused_by_event_id)))
             case _:
                 for shown in self._events.translate(event):
                     await self._send(shown)

@@ -35,7 +35,7 @@ def to_request(event: events.ClientEvent, config: pb.SessionConfig, voices: Cont
     Raises:
         EventError: it asks for what this server does not do.
     """
-    request = pb.ConverseRequest(event_id=event.event_id or "")
+    request = pb.ConverseRequest()
     match event:
         case events.AudioCommit():
             request.input_audio_commit.SetInParent()
