@@ -35,7 +35,6 @@ from unmute.conversation.v1 import conversation_pb2 as pb
 from unmute.conversation.v1 import conversation_pb2_grpc
 
 BATCHES = 20
-FRAME = RATE // 50
 PATIENCE = 60.0
 SETTLE_SECONDS = 10.0
 MAX_GROWTH = 6 * 2**20
@@ -49,9 +48,15 @@ PLAN = ("spoken", "typed", "tool", "cancelled", "barge-in")
 class Caller:
     """One client. It plays audio the moment it comes."""
 
-    def __init__(self, mesh: ZeroMesh) -> None:
-        """Does not call yet."""
-        stub: Any = conversation_pb2_grpc.ConversationServiceStub(mesh.channel)
+    def __init__(self, channel: grpc.aio.Channel, rate: int = RATE) -> None:
+        """Does not call yet.
+
+        Args:
+            channel: to the orchestrator.
+            rate: of the audio that it sends, in Hz; best that of the engine, which needs whole frames.
+        """
+        self._rate = rate
+        stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
         self._call = stub.Converse(timeout=120)
 
     async def send(self, **event: Any) -> None:
@@ -62,7 +67,7 @@ class Caller:
         """Opens the session."""
         config = pb.SessionConfig(reports_playback=True)
         config.input_format.CopyFrom(
-            audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=RATE)
+            audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=self._rate)
         )
         config.instructions.text = "Be brief."
         await self.send(session_update=pb.SessionUpdate(session=config))
@@ -71,7 +76,7 @@ class Caller:
     async def say(self, level: float) -> None:
         """Speaks the phrase of a level."""
         for amplitude in (level, 0.0):
-            data = np.full(FRAME, amplitude * 32767, "<i2").tobytes()
+            data = np.full(self._rate // 50, amplitude * 32767, "<i2").tobytes()
             await self.send(input_audio=audio_pb2.AudioChunk(data=data))
 
     async def turn(self, kind: str) -> None:
@@ -109,11 +114,15 @@ class Caller:
                 if event is grpc.aio.EOF:
                     raise RuntimeError("the orchestrator ended the conversation")
                 if event.HasField("error"):
-                    raise RuntimeError(f"the orchestrator reported: {event.error.message}")
+                    self.failed(event.error)
                 if event.HasField("output_audio_delta"):
                     await self._play(event.output_audio_delta)
                 if wanted(event):
                     return
+
+    def failed(self, error: pb.ErrorEvent) -> None:
+        """Takes an error of the conversation."""
+        raise RuntimeError(f"the orchestrator reported: {error.message}")
 
     async def _play(self, delta: pb.OutputAudioDelta) -> None:
         played = delta.audio.first_sample + len(delta.audio.data) // 2
@@ -138,7 +147,7 @@ def _ended(status: pb.ResponseStatus.ValueType) -> Callable[[pb.ConverseResponse
 
 async def converse(mesh: ZeroMesh, number: int, turns: int) -> None:
     """Holds one conversation; its number says how it goes and ends."""
-    caller = Caller(mesh)
+    caller = Caller(mesh.channel)
     try:
         await caller.begin()
         for kind in itertools.islice(itertools.cycle(PLAN), number % len(PLAN), number % len(PLAN) + turns):

@@ -52,6 +52,8 @@ class Backend:
     failed_until: float = 0.0
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while it drains, or once it is not listed any more: what lasts long should move."""
+    ask_now: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it serves anew: how busy it is, is asked at once."""
     listed: bool = True
     keeper: asyncio.Task[None] | None = None
 
@@ -350,6 +352,7 @@ class Pool:
             if state is HealthState.SERVING:
                 backend.leaving.clear()
                 backend.failed_until = 0.0
+                backend.ask_now.set()
             elif state is HealthState.LOADING and before is HealthState.SERVING:
                 backend.leaving.set()
             if before is not None or state is not HealthState.SERVING:
@@ -361,6 +364,7 @@ class Pool:
 
     async def _ask(self, backend: Backend) -> None:
         while True:
+            backend.ask_now.clear()
             begun = backend.begun
             was_stalled = backend.stalled
             try:
@@ -374,4 +378,6 @@ class Pool:
             if backend.stalled is not was_stalled:
                 _log.info("%s at %s %s", self.service, backend.target, "stalls" if backend.stalled else "answers again")
                 self._tell()
-            await asyncio.sleep(LOAD_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOAD_SECONDS):
+                    await backend.ask_now.wait()

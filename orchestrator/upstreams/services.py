@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -56,11 +56,12 @@ class GrpcUpstreams:
         self._stt = self._pool(Service.STT, stt, _stt_load)
         self._llm = self._pool(Service.LLM, llm, _llm_load)
         self._tts = self._pool(Service.TTS, tts, _tts_load)
-        self._pools = {Service.STT: self._stt, Service.LLM: self._llm, Service.TTS: self._tts}
+        self.pools: Mapping[Service, Pool] = {Service.STT: self._stt, Service.LLM: self._llm, Service.TTS: self._tts}
+        """The backends of each service."""
 
     async def start(self) -> None:
         """Looks for backends, and begins to watch them."""
-        await asyncio.gather(*(pool.known() for pool in self._pools.values()))
+        await asyncio.gather(*(pool.known() for pool in self.pools.values()))
 
     async def describe(self) -> Services:
         """Asks all three what they have."""
@@ -110,11 +111,11 @@ class GrpcUpstreams:
 
     async def wait_until_back(self, service: Service) -> None:
         """Returns when a backend of the service is SERVING."""
-        await self._pools[service].wait_until_serving()
+        await self.pools[service].wait_until_serving()
 
     def health(self) -> dict[Service, HealthState]:
         """Returns how each of the three is, as far as is known: SERVING if any backend is."""
-        return {service: pool.state for service, pool in self._pools.items()}
+        return {service: pool.state for service, pool in self.pools.items()}
 
     async def health_changed(self, timeout: float) -> None:
         """Returns when the health of a backend has changed, or after `timeout` seconds."""
@@ -125,7 +126,7 @@ class GrpcUpstreams:
 
     async def close(self) -> None:
         """Ends the connections."""
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
 
     def _pool(self, service: Service, addresses: str, ask_load: AskLoad) -> Pool:
         def connect(endpoint: Endpoint) -> GrpcLink:
