@@ -48,7 +48,7 @@ def _alaw_encoded() -> Codes:
     magnitude = np.where(samples < 0, ~samples, samples)
     segment = _segment(magnitude)
     codes = (segment << 4) | (magnitude >> np.maximum(segment + 3, 4) & 15)
-    return (codes | np.where(samples < 0, 0, 0x80)).astype(np.uint8) ^ _EVEN_BITS
+    return np.asarray((codes | np.where(samples < 0, 0, 0x80)) ^ _EVEN_BITS, dtype=np.uint8)
 
 
 def _samples() -> NDArray[np.int32]:

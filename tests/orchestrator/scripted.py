@@ -203,6 +203,8 @@ class ScriptedMesh:
     """All three services, as `Upstreams`."""
 
     answers: list[Answer] = field(default_factory=list)
+    dictated: str = ""
+    """What is said in audio that is not the microphone's."""
     tools: bool = True
     context_tokens: int = 32_768
     stt_languages: tuple[str, ...] = ("en", "fr")
@@ -235,7 +237,7 @@ class ScriptedMesh:
 
     async def open_stt(self, config: SttConfig) -> ScriptedStt:
         self._check(Service.STT)
-        self.streams.append(ScriptedStt(config, self))
+        self.streams.append(ScriptedStt(config, self, unheard=self.dictated if self.streams else ""))
         return self.streams[-1]
 
     def open_llm(self) -> ScriptedLlm:
