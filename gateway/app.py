@@ -23,8 +23,10 @@ from gateway.settings import ApiSettings, GatewaySettings
 from gateway.translate import session
 from gateway.voices import Voices
 from mesh.errors import MeshError, ResourceExhaustedError
+from mesh.metrics import Metrics
 from mesh.secrets import split_tokens
 from mesh.web.clients import client_of
+from mesh.web.metrics import WebMetrics
 from mesh.web.orchestrator import Orchestrator
 from mesh.web.origin import same_origin
 from mesh.web.sockets import StarletteSocket
@@ -33,8 +35,13 @@ _SECRET_REQUEST: TypeAdapter[SecretRequest] = TypeAdapter(SecretRequest)
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
-    """Returns the gateway as an application of its own; it connects to the orchestrator when it starts."""
+def create_app(settings: GatewaySettings, metrics: Metrics | None = None) -> FastAPI:
+    """Returns the gateway as an application of its own; it connects to the orchestrator when it starts.
+
+    Args:
+        settings: of the gateway.
+        metrics: where its sessions are counted. None: nobody asks.
+    """
     token = settings.orchestrator_token.get_secret_value() if settings.orchestrator_token else ""
 
     @asynccontextmanager
@@ -52,13 +59,13 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         """Says that the gateway serves, whatever the mesh does."""
         return {"status": "ok"}
 
-    app.include_router(make_router(settings))
+    app.include_router(make_router(settings, metrics))
     return app
 
 
-def make_router(settings: ApiSettings) -> APIRouter:
+def make_router(settings: ApiSettings, metrics: Metrics | None = None) -> APIRouter:
     """Returns the routes below `/v1`, for an application whose `state.orchestrator` is an `Orchestrator`."""
-    api = _Api(settings)
+    api = _Api(settings, metrics or Metrics())
     router = APIRouter(prefix="/v1")
     router.add_api_websocket_route("/realtime", api.realtime)
     router.add_api_route("/realtime/client_secrets", api.client_secrets, methods=["POST"])
@@ -72,8 +79,11 @@ def make_router(settings: ApiSettings) -> APIRouter:
 class _Api:
     """The routes, and what they share."""
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: ApiSettings, metrics: Metrics) -> None:
         self._settings = settings
+        self._counts = WebMetrics(
+            metrics, "gateway", limit=settings.max_sessions, active=lambda: self._places.active
+        )
         keys = split_tokens(settings.api_keys.get_secret_value()) if settings.api_keys else ()
         self._access = Access(keys)
         self._places = Places(settings.max_sessions, settings.max_sessions_per_key)
@@ -122,6 +132,8 @@ class _Api:
                 await realtime.run(first)
         except ResourceExhaustedError as error:
             await realtime.part(error)
+        finally:
+            self._counts.ended(realtime.parted_for)
 
     def _admit(self, connection: Request | WebSocket, protocols: list[str] | None = None) -> Grant:
         return self._access.admit(credential(connection.headers, protocols or ()))

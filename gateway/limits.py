@@ -58,6 +58,11 @@ class Places:
         self._most, self._most_per_owner = most, most_per_owner
         self._taken: Counter[str] = Counter()
 
+    @property
+    def active(self) -> int:
+        """Sessions that are held now."""
+        return self._taken.total()
+
     @contextmanager
     def take(self, owner: str) -> Iterator[None]:
         """For the time of a session; an empty `owner` is nobody and counted in all only.

@@ -95,6 +95,8 @@ class RealtimeSession:
             opening: how the client has connected.
             limits: of this session; None: those of the settings.
         """
+        self.parted_for = ""
+        """Reason of what ended it, if it did not end well."""
         self._socket = socket
         self._orchestrator = orchestrator
         self._voices = voices
@@ -321,6 +323,7 @@ class RealtimeSession:
         with suppress(MeshError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._send(_error(from_mesh(error)))
+        self.parted_for = error.reason
         await self._socket.close(close_code(error), error.reason.lower())
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from mesh.secrets import Tokens, shared_token
-from mesh.settings import AddressSettings, CommandSettings, HttpsSettings, LogLevel
+from mesh.settings import AddressSettings, CommandSettings, HttpsSettings, TelemetrySettings
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Answer in one or two short sentences, in the language that the user speaks."
@@ -49,7 +49,7 @@ class ApiSettings(CommandSettings):
     )
 
 
-class GatewaySettings(ApiSettings, HttpsSettings, AddressSettings):
+class GatewaySettings(ApiSettings, HttpsSettings, TelemetrySettings, AddressSettings):
     """Serves the OpenAI Realtime API until Ctrl-C, for an orchestrator that already runs."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -64,4 +64,3 @@ class GatewaySettings(ApiSettings, HttpsSettings, AddressSettings):
     drain_seconds: float = Field(
         default=3.0, ge=0, le=600, description="Longest time, in seconds, that open sessions are given at shutdown."
     )
-    log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")

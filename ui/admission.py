@@ -25,6 +25,11 @@ class Admission:
         self._sessions = 0
         self._silent: dict[str, deque[asyncio.Timeout]] = {}
 
+    @property
+    def active(self) -> int:
+        """Conversations that are held now."""
+        return self._sessions
+
     @asynccontextmanager
     async def doorstep(self, client: str) -> AsyncIterator[None]:
         """For the time until hello; one connection too many of a client makes its oldest leave.

@@ -13,7 +13,9 @@ from fastapi.staticfiles import StaticFiles
 
 from gateway.app import make_router
 from mesh.errors import MeshError, NotFoundError
+from mesh.metrics import Metrics
 from mesh.web.clients import client_of
+from mesh.web.metrics import WebMetrics
 from mesh.web.origin import same_origin
 from mesh.web.sockets import POLICY, StarletteSocket
 from ui import page
@@ -38,8 +40,14 @@ class _Panel(StaticFiles):
         return response
 
 
-def create_app(settings: UiSettings) -> FastAPI:
-    """Returns the application; it connects to the orchestrator when it starts."""
+def create_app(settings: UiSettings, metrics: Metrics | None = None) -> FastAPI:
+    """Returns the application; it connects to the orchestrator when it starts.
+
+    Args:
+        settings: of the page.
+        metrics: where its conversations are counted. None: nobody asks.
+    """
+    metrics = metrics or Metrics()
     token = settings.orchestrator_token.get_secret_value() if settings.orchestrator_token else ""
 
     @asynccontextmanager
@@ -52,10 +60,11 @@ def create_app(settings: UiSettings) -> FastAPI:
 
     app = FastAPI(title="Unmute", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.tokens = Tokens()
-    app.state.admission = Admission(settings.max_sessions)
+    admission = app.state.admission = Admission(settings.max_sessions)
+    counts = WebMetrics(metrics, "page", limit=settings.max_sessions, active=lambda: admission.active)
     _add_api(app)
-    _add_conversation(app, settings)
-    open_prefix = _add_gateway(app, settings)
+    _add_conversation(app, settings, counts)
+    open_prefix = _add_gateway(app, settings, metrics)
     app.mount("/panel", _Panel(directory=page.PANEL), name="panel")
     page.mount(app, settings.root_path)
     password = settings.password.get_secret_value() if settings.password else ""
@@ -104,7 +113,7 @@ async def _listed(found: Awaitable[list[dict[str, Any]]]) -> Response:
         return JSONResponse(describe(error), 503)
 
 
-def _add_gateway(app: FastAPI, settings: UiSettings) -> str:
+def _add_gateway(app: FastAPI, settings: UiSettings, metrics: Metrics) -> str:
     """Adds the OpenAI Realtime API, if it is to be there; returns the prefix of the paths that it guards itself."""
     api = load_api_settings(settings)
     if api is None:
@@ -113,11 +122,11 @@ def _add_gateway(app: FastAPI, settings: UiSettings) -> str:
         # What the page's login guards must not stand open beside it.
         _log.warning("no API below /v1: the page has a login, and the API no keys (UNMUTE_GATEWAY_API_KEYS)")
         return ""
-    app.include_router(make_router(api))
+    app.include_router(make_router(api, metrics))
     return "/v1/" if api.api_keys is not None else ""
 
 
-def _add_conversation(app: FastAPI, settings: UiSettings) -> None:
+def _add_conversation(app: FastAPI, settings: UiSettings, counts: WebMetrics) -> None:
     @app.websocket("/converse")
     async def converse(websocket: WebSocket) -> None:
         if not same_origin(websocket.headers, settings.allowed_origins):
@@ -127,7 +136,7 @@ def _add_conversation(app: FastAPI, settings: UiSettings) -> None:
         await websocket.accept()
         socket = StarletteSocket(websocket)
         orchestrator: Orchestrator = app.state.orchestrator
-        await Bridge(
+        bridge = Bridge(
             socket,
             orchestrator.stub,
             app.state.tokens,
@@ -135,4 +144,8 @@ def _add_conversation(app: FastAPI, settings: UiSettings) -> None:
             app.state.admission,
             client=client_of(websocket.client.host if websocket.client else None),
             address=orchestrator.address,
-        ).run()
+        )
+        try:
+            await bridge.run()
+        finally:
+            counts.ended(bridge.problem)

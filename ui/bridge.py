@@ -67,6 +67,8 @@ class Bridge:
         self._client = client
         self._address = address
         self._outbox: asyncio.Queue[pb.ConverseRequest] = asyncio.Queue(MAX_UNSENT)
+        self.problem = ""
+        """Code of what the page was told to be wrong, once it was."""
 
     async def run(self) -> None:
         """Holds the conversation until either side ends it; never raises for what a page or the mesh does."""
@@ -160,6 +162,7 @@ class Bridge:
             raise UnavailableError("the orchestrator does not keep up", reason="SLOW") from None
 
     async def _refuse(self, reason: dict[str, Any], code: int) -> None:
+        self.problem = reason["code"]
         # A page that does not read learns nothing more.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._socket.send(wire.dump("problem", reason)), CLOSE_SECONDS)

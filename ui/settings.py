@@ -7,10 +7,10 @@ from pydantic_settings import SettingsConfigDict
 
 from gateway.settings import ApiSettings
 from mesh.secrets import shared_token
-from mesh.settings import AddressSettings, HttpsSettings, LogLevel, load_settings
+from mesh.settings import AddressSettings, HttpsSettings, TelemetrySettings, load_settings
 
 
-class UiSettings(HttpsSettings, AddressSettings):
+class UiSettings(HttpsSettings, TelemetrySettings, AddressSettings):
     """Flags and `UNMUTE_UI_...` variables of `unmute ui`."""
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_UI_")
@@ -43,7 +43,6 @@ class UiSettings(HttpsSettings, AddressSettings):
     drain_seconds: float = Field(
         default=3.0, ge=0, le=600, description="Longest time, in seconds, that open calls are given at shutdown."
     )
-    log_level: LogLevel = Field(default="INFO", description="Least severe message that is logged.")
 
     @field_validator("root_path")
     @classmethod

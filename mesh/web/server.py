@@ -8,6 +8,9 @@ from typing import Any
 
 import uvicorn
 
+from mesh.metrics import Metrics
+from mesh.settings import TelemetrySettings
+from mesh.telemetry import serve_metrics
 from mesh.tls import Identity, reload_https, uvicorn_options
 
 _log = logging.getLogger(__name__)
@@ -66,10 +69,25 @@ def make_server_config(
     return config
 
 
-def serve(config: uvicorn.Config) -> int:
-    """Serves until a signal; returns the exit code."""
+def serve(config: uvicorn.Config, metrics: Metrics, settings: TelemetrySettings) -> int:
+    """Serves until a signal; returns the exit code.
+
+    Args:
+        config: of `make_server_config`.
+        metrics: of the process; never on the public port.
+        settings: where they are served, if they are.
+    """
+    metrics.watch_process()
+    try:
+        stop_metrics = serve_metrics(metrics, settings)
+    except OSError as error:
+        _log.error("%s", error)
+        return 1
     # Its many words on every connection name visitors' addresses.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(config)
-    server.run()
+    try:
+        server.run()
+    finally:
+        stop_metrics()
     return 0 if server.started else 1
