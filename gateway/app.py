@@ -81,9 +81,7 @@ class _Api:
 
     def __init__(self, settings: ApiSettings, metrics: Metrics) -> None:
         self._settings = settings
-        self._counts = WebMetrics(
-            metrics, "gateway", limit=settings.max_sessions, active=lambda: self._places.active
-        )
+        self._counts = WebMetrics(metrics, "gateway", limit=settings.max_sessions, active=lambda: self._places.active)
         keys = split_tokens(settings.api_keys.get_secret_value()) if settings.api_keys else ()
         self._access = Access(keys)
         self._places = Places(settings.max_sessions, settings.max_sessions_per_key)

@@ -18,8 +18,9 @@ from pydantic import Field, field_validator
 from mesh.cli import Command
 from mesh.commands import gpus
 from mesh.errors import MeshError
+from mesh.logs import LogFormat
 from mesh.names import HEALTH_NAMES, METRICS_PORTS, PORTS, split_names
-from mesh.settings import CommandSettings, LogFormat, LogLevel
+from mesh.settings import CommandSettings, LogLevel
 from mesh.tls import folder_environment, from_folder
 
 if TYPE_CHECKING:
