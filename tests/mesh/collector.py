@@ -31,7 +31,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     address: str = ""
     spans: list[Collected] = field(default_factory=list)
 
-    async def Export(  # type: ignore[override]  # noqa: N802 - grpc.aio takes coroutines too
+    async def Export(  # noqa: N802 - the name is the contract's
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: Any
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         for resource in request.resource_spans:
@@ -49,7 +49,8 @@ async def collecting() -> AsyncIterator[Collector]:
     """Serves a collector on a free port of this machine."""
     collector = Collector()
     server = grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    add(collector, server)
     port = server.add_insecure_port("127.0.0.1:0")
     collector.address = f"http://127.0.0.1:{port}"
     await server.start()
