@@ -8,17 +8,17 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from mesh.audio import write_wav
 from mesh.http import answers_http
+from tests.web import running
 from ui.server import make_server_config
 from ui.settings import UiSettings
 
@@ -62,29 +62,12 @@ def need(hint: str) -> None:
     pytest.skip(hint)
 
 
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Any:
-        """Signals belong to the test runner."""
-        yield
-
-
 @asynccontextmanager
 async def serving(orchestrator: str, port: int = 0, **settings: Any) -> AsyncIterator[str]:
     """Serves the page in this process; yields its address, which ends with a slash."""
     chosen = UiSettings(orchestrator=orchestrator, port=port, drain_seconds=1, **settings)
-    server = _Server(make_server_config(chosen))
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        if running.done():
-            running.result()
-            raise RuntimeError("the page did not start")
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        await asyncio.wait_for(running, 10)
+    async with running(make_server_config(chosen)) as url:
+        yield url
 
 
 @asynccontextmanager
@@ -143,6 +126,17 @@ async def connect(page: Page) -> None:
     """Presses Connect and waits until the conversation lives."""
     await page.click("[data-id=connect]")
     await state_is(page, "live")
+
+
+async def too_wide(page: Page) -> list[str]:
+    """Returns what is wider than the screen; strips that scroll by themselves may be."""
+    found: list[str] = await page.evaluate(
+        """[document.documentElement, ...document.querySelectorAll('.um *')].filter((part) =>
+          !part.closest('.um-cards, .um-events') && part.getClientRects().length &&
+          Math.max(part.getBoundingClientRect().right, part === document.documentElement ? part.scrollWidth : 0)
+            > innerWidth + 1).map((part) => String(part.className.baseVal ?? part.className))"""
+    )
+    return found
 
 
 def tone_wav(folder: Path, seconds: float = 30.0) -> str:
