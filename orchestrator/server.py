@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
@@ -11,13 +12,16 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from mesh.channels import HealthState
-from mesh.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from mesh.errors import InvalidArgumentError, UnavailableError
 from mesh.logs import bind_ids
 from mesh.names import HEALTH_NAMES
 from mesh.service import HealthReport
 from mesh.telemetry import Telemetry
+from mesh.tls import asks_for_certificates
+from orchestrator.admission import Admission, identify
 from orchestrator.characters import Character, Characters, choose_voice, find_file
 from orchestrator.feeds import Feeds
+from orchestrator.limits import Paced
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.observer import Observer
 from orchestrator.plan import Environment
@@ -31,7 +35,6 @@ from unmute.conversation.v1 import conversation_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 5.0
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 WATCH_SECONDS = 2.0
@@ -71,7 +74,7 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         """
         telemetry = telemetry or Telemetry()
         self._metrics = OrchestratorMetrics(
-            telemetry.metrics, limit=settings.max_sessions, active=lambda: len(self._sessions)
+            telemetry.metrics, limit=settings.max_sessions, active=lambda: self._admission.active
         )
         self._tracer = telemetry.tracer
         self._settings = settings
@@ -84,6 +87,8 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         self._given = upstreams
         self._upstreams: Upstreams
         self._own: GrpcUpstreams | None = None
+        self._admission = Admission(settings, time.monotonic)
+        self._trusted = settings.auth_token is not None or asks_for_certificates(settings.tls_client_ca)
         self._sessions: set[Session] = set()
         self._draining = False
         self._empty = asyncio.Event()
@@ -135,19 +140,20 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         """Holds one conversation."""
         if self._draining:
             raise UnavailableError("the orchestrator is shutting down", reason="DRAINING")
-        if len(self._sessions) >= self._settings.max_sessions:
-            raise ResourceExhaustedError(
-                f"all {self._settings.max_sessions} conversations are taken", retry_delay=RETRY_SECONDS
-            )
+        client = identify(context, trusted=self._trusted, proxy_key=self._settings.proxy_key)
+        with self._admission.conversation(client, request_iterator) as requests:
+            await self._hold(requests, context)
+
+    async def _hold(self, requests: AsyncIterator[pb.ConverseRequest], context: ConverseContext) -> None:
         observer = Observer(self._metrics, self._tracer)
         session = Session(self._environment, self._upstreams, context.write, observer)
         self._sessions.add(session)
         self._empty.clear()
         bind_ids(session.id)
-        _log.info("a conversation begins, %d of %d", len(self._sessions), self._settings.max_sessions)
+        _log.info("a conversation begins, with %d of %d", self._admission.active, self._settings.max_sessions)
         try:
             with self._metrics.holding():
-                await session.run(aiter(request_iterator))
+                await session.run(Paced(requests, asyncio.get_running_loop().time))
         finally:
             self._sessions.discard(session)
             _log.info("a conversation is over")
@@ -178,9 +184,7 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             return ()
 
 
-def _page(
-    everything: Sequence[T], request: pb.ListCharactersRequest | pb.ListVoicesRequest
-) -> tuple[Sequence[T], str]:
+def _page(everything: Sequence[T], request: pb.ListCharactersRequest | pb.ListVoicesRequest) -> tuple[Sequence[T], str]:
     """The part of a list that is asked for, and the token of what follows it.
 
     Raises:

@@ -36,6 +36,18 @@ class OrchestratorSettings(ServerSettings, Upstreams):
     )
 
     max_sessions: int = Field(64, ge=1, le=100_000, description="Conversations at once; more are refused for now.")
+    max_sessions_per_client: int = Field(
+        0, ge=0, le=100_000, description="Of these, conversations of one client. 0: as many as there are."
+    )
+    sessions_per_minute: float = Field(
+        0, ge=0, le=100_000, description="New conversations of one client, a minute. 0: as many as it likes."
+    )
+    proxy_key: str = Field(
+        "",
+        pattern=r"^[a-z0-9_.-]*$",
+        description="Metadata in which a proxy in front of the orchestrator names its caller, as x-forwarded-for. "
+        "Unset: a client is known by its address, or by what the page and the gateway say of it.",
+    )
     service_timeout: float = Field(
         3.0, gt=0, le=60, description="Seconds that a model service is given to answer, or to admit a call."
     )

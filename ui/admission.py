@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
+from mesh.doorstep import MAX_SILENT, Doorstep
 from mesh.errors import ResourceExhaustedError
 
 HELLO_SECONDS = 10.0
-MAX_SILENT = 16
-"""Connections of one address that have not said hello yet."""
 RETRY_SECONDS = 5.0
 
 
@@ -23,36 +20,16 @@ class Admission:
         self._max_sessions = max_sessions
         self._max_silent = max_silent
         self._sessions = 0
-        self._silent: dict[str, deque[asyncio.Timeout]] = {}
+        self._doorstep = Doorstep(HELLO_SECONDS, max_silent)
 
     @property
     def active(self) -> int:
         """Conversations that are held now."""
         return self._sessions
 
-    @asynccontextmanager
-    async def doorstep(self, client: str) -> AsyncIterator[None]:
-        """For the time until hello; one connection too many of a client makes its oldest leave.
-
-        The oldest, as an honest page speaks at once: whoever only holds connections open locks nobody out.
-
-        Raises:
-            TimeoutError: nothing was said in HELLO_SECONDS, or others came.
-        """
-        silent = self._silent.setdefault(client, deque())
-        try:
-            async with asyncio.timeout(HELLO_SECONDS) as patience:
-                silent.append(patience)
-                if len(silent) > self._max_silent:
-                    oldest = silent.popleft()
-                    if not oldest.expired():
-                        oldest.reschedule(asyncio.get_running_loop().time())
-                yield
-        finally:
-            if patience in silent:
-                silent.remove(patience)
-            if not silent:
-                self._silent.pop(client, None)
+    def doorstep(self, client: str) -> AbstractAsyncContextManager[None]:
+        """For the time until hello, as `mesh.doorstep.Doorstep.stand`."""
+        return self._doorstep.stand(client)
 
     @contextmanager
     def place(self) -> Iterator[None]:

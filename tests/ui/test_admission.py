@@ -31,7 +31,7 @@ async def test_the_oldest_that_says_nothing_makes_room_for_the_newest() -> None:
     spoke.set()
     assert await asyncio.gather(waiting[2], *waiting[4:]) == ["heard"] * 3
     # Nothing is kept of those who have left.
-    assert admission._silent == {}
+    assert admission._doorstep._silent == {}
 
 
 async def test_a_place_is_free_again_when_a_conversation_is_over() -> None:
