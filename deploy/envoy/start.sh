@@ -22,7 +22,7 @@ open_calls() {
 }
 
 drain() {
-  admin POST '/drain_listeners?graceful&skip_exit' >/dev/null
+  admin POST '/drain_listeners?graceful' >/dev/null
   for ((left = ${DRAIN_SECONDS:-25}; left > 0; left--)); do
     [[ $(open_calls) == 0 ]] && break
     sleep 1
@@ -39,7 +39,8 @@ fi
 https=()
 [[ -r ${TLS_FOLDER:-/etc/envoy/tls}/tls.crt ]] && https=(--config-yaml "$(<https.yaml)")
 
-envoy --config-path envoy.yaml --log-level warning "${https[@]}" &
+# Once it drains, it closes its doors at once: whoever comes is to find another replica, or the new one.
+envoy --config-path envoy.yaml --log-level warning --drain-time-s 1 --drain-strategy immediate "${https[@]}" &
 envoy=$!
 trap drain TERM INT
 # The first wait ends when the signal comes, the second when Envoy has ended.

@@ -1,0 +1,295 @@
+"""compose.yaml: what it promises of every container, and its services started by their own commands.
+
+What Docker itself does is not tried here: images, networks between containers, volumes and limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from compose_spec import PyCompose
+from websockets.sync.client import connect
+
+from mesh.cli import GROUP
+from mesh.settings import load_settings
+from tests.deploy.compose import PAGE, Processes, default_profiles, load, names_on, services_of
+from tests.deploy.dockerfile import read
+from tests.system.mesh import ROOT, word_errors
+from unmute.conversation.v1 import conversation_pb2, conversation_pb2_grpc
+
+MODEL = load()
+STAGES = read(ROOT / "Dockerfile")
+PROFILES = ("cpu", "gpu", "gpu3")
+OURS = ("stt", "tts", "llm", "orchestrator", PAGE)
+READY_SECONDS = 150.0
+QUESTION = "How do bees make honey?"
+FORMAT = {"encoding": "AUDIO_ENCODING_PCM_S16LE", "sample_rate_hertz": 24_000}
+SESSION = {"input_format": FORMAT, "output_format": FORMAT}
+
+
+def base_name(name: str) -> str:
+    """Returns which part of the mesh a service is: `stt` of `stt-gpu`."""
+    return name.partition("-")[0]
+
+
+def test_the_specification_knows_all_that_it_says() -> None:
+    PyCompose.from_json(json.dumps(MODEL)).validate()
+
+
+def test_without_a_profile_everything_runs_on_a_cpu() -> None:
+    assert default_profiles() == ["cpu"]
+    assert set(services_of(MODEL, "cpu")) == {"proxy", *OURS}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_is_a_whole_mesh(profile: str) -> None:
+    services = services_of(MODEL, profile)
+    assert sorted(base_name(name) for name in services) == sorted(("proxy", *OURS))
+    for name, service in services.items():
+        if base_name(name) in ("stt", "tts", "llm"):
+            assert base_name(name) in names_on(service, name, "mesh")
+
+
+def test_monitoring_comes_beside_a_mesh() -> None:
+    assert set(services_of(MODEL, "cpu", "monitoring")) - set(services_of(MODEL, "cpu")) == {"prometheus", "grafana"}
+
+
+@pytest.mark.parametrize("name", MODEL["services"])
+def test_a_container_has_no_more_rights_than_it_needs(name: str) -> None:
+    service = MODEL["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(service)
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    assert service["tmpfs"]
+    assert all(volume.endswith(":ro") for volume in service.get("volumes", []) if volume.startswith("."))
+    if "build" not in service:
+        assert int(service["user"].partition(":")[0]) > 0
+        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+
+
+@pytest.mark.parametrize("name", [name for name, service in MODEL["services"].items() if "build" in service])
+def test_a_container_is_built_from_a_target_that_can_run_it(name: str) -> None:
+    service = MODEL["services"][name]
+    stage = STAGES[service["build"]["target"]]
+    assert stage.of("USER")[-1] != "root"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    caches = [volume.partition(":")[2] for volume in service.get("volumes", [])]
+    assert caches == ([stage.environment()["XDG_CACHE_HOME"]] if base_name(name) in ("stt", "tts", "llm") else [])
+
+
+@pytest.mark.parametrize("name", [name for name in MODEL["services"] if base_name(name) in OURS])
+def test_a_container_is_given_the_time_to_drain(name: str) -> None:
+    service = MODEL["services"][name]
+    drain = float(service["environment"][f"UNMUTE_{base_name(name).upper()}_DRAIN_SECONDS"])
+    assert float(service["stop_grace_period"].removesuffix("s")) >= drain + 5
+
+
+def test_the_models_stop_after_the_orchestrator() -> None:
+    depends = MODEL["services"]["orchestrator"]["depends_on"]
+    assert set(depends) == {name for name in MODEL["services"] if base_name(name) in ("stt", "tts", "llm")}
+    assert not any(needed["required"] for needed in depends.values())
+
+
+def test_only_the_proxy_is_published_and_to_this_machine_alone() -> None:
+    published = {name: service["ports"] for name, service in services_of(MODEL, "cpu").items() if "ports" in service}
+    assert published == {"proxy": ["127.0.0.1:80:8080"]}
+    everywhere = load({"UNMUTE_BIND": "0.0.0.0", "UNMUTE_PORT": "8000"})  # noqa: S104 - compared, not bound
+    assert everywhere["services"]["proxy"]["ports"] == ["0.0.0.0:8000:8080"]
+    for name in ("prometheus", "grafana"):
+        assert all(port.startswith("127.0.0.1:") for port in MODEL["services"][name]["ports"])
+
+
+def test_the_models_are_out_of_the_proxys_reach() -> None:
+    for name, service in MODEL["services"].items():
+        if base_name(name) in ("stt", "tts", "llm"):
+            assert "edge" not in service["networks"]
+    assert "mesh" not in MODEL["services"]["proxy"]["networks"]
+
+
+def test_what_shares_a_gpu_fits_into_24_gb() -> None:
+    services = services_of(MODEL, "gpu")
+    stt = 2.2 + 0.107 * int(services["stt-gpu"]["environment"]["UNMUTE_STT_BATCH_SIZE"]) + 2
+    tts = 4.0 + 0.158 * int(services["tts-gpu"]["environment"]["UNMUTE_TTS_BATCH_SIZE"]) + 2
+    share = float(services["llm-gpu"]["environment"]["UNMUTE_LLM_GPU_MEMORY_UTILIZATION"])
+    assert stt + tts + 24 * share <= 24
+
+
+def gpus(services: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    return {
+        base_name(name): device["device_ids"]
+        for name, service in services.items()
+        for device in service["deploy"]["resources"].get("reservations", {}).get("devices", [])
+        if device["driver"] == "nvidia" and device["capabilities"] == ["gpu"]
+    }
+
+
+def test_gpus_are_shared_or_apart_as_the_profile_says() -> None:
+    assert gpus(services_of(MODEL, "cpu")) == {}
+    assert gpus(services_of(MODEL, "gpu")) == {"stt": ["0"], "tts": ["0"], "llm": ["0"]}
+    assert gpus(services_of(MODEL, "gpu3")) == {"stt": ["0"], "tts": ["1"], "llm": ["2"]}
+
+
+@pytest.mark.parametrize("name", [name for name in MODEL["services"] if base_name(name) in OURS])
+def test_a_command_and_its_variables_are_those_of_the_mesh(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = MODEL["services"][name]
+    for variable, value in service["environment"].items():
+        monkeypatch.setenv(variable, value)
+    program, subcommand, *flags = service["command"]
+    [point] = entry_points(group=GROUP, name=subcommand)
+    settings = load_settings(point.load().settings, flags, f"{program} {subcommand}").model_dump()
+    assert subcommand == base_name(name)
+    assert settings["host"] == "0.0.0.0"  # noqa: S104 - compared, not bound
+    for variable, value in service["environment"].items():
+        prefix, _, field = variable.partition(f"_{subcommand.upper()}_")
+        if prefix == "UNMUTE" and field != "ADDRESS":
+            assert str(settings[field.lower()]) in (value, f"{value}.0"), variable
+    for upstream in ("stt", "tts", "llm", "orchestrator"):
+        if upstream in settings:
+            assert settings[upstream] == service["environment"][f"UNMUTE_{upstream.upper()}_ADDRESS"]
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """The default profile, all health checks passed; at the end every container has stopped cleanly."""
+    started = Processes(tmp_path_factory.mktemp("compose"), services_of(MODEL, *default_profiles()))
+    try:
+        for name in started.services:
+            started.start(name)
+        started.wait_until_healthy(READY_SECONDS)
+        wait_until_ready(started)
+        yield started
+    finally:
+        codes = started.stop()
+    assert {name: code for name, code in codes.items() if name != PAGE and code != 0} == {}
+
+
+def wait_until_ready(started: Processes) -> None:
+    """The proxy asks its upstreams every second or two; the page's health comes through it."""
+    while True:
+        try:
+            if fetch(f"http://127.0.0.1:{started.edge}/api/health")["ready"]:
+                return
+        except (urllib.error.URLError, ConnectionError):
+            continue
+
+
+def wait_until_refused(started: Processes) -> None:
+    while True:
+        try:
+            fetch(f"http://127.0.0.1:{started.edge}/healthz")
+        except (urllib.error.URLError, ConnectionError):
+            return
+
+
+def fetch(url: str, method: str = "GET") -> Any:
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_a_spoken_conversation_goes_through_the_proxy(processes: Processes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mesh", "talk", "docs/question.wav", "--orchestrator", f"127.0.0.1:{processes.edge}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [heard] = re.findall(r"^You: (.*)$", done.stdout, re.MULTILINE)
+    assert word_errors(QUESTION, heard) <= 1
+    assert re.search(r"^Assistant: \w", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_the_page_and_its_socket_go_through_the_proxy(processes: Processes) -> None:
+    edge = f"127.0.0.1:{processes.edge}"
+    with urllib.request.urlopen(f"http://{edge}/panel/main.js", timeout=5) as answer:
+        assert b"export async function mount" in answer.read()
+    token = fetch(f"http://{edge}/api/token", "POST")["token"]
+    with connect(f"ws://{edge}/converse", additional_headers={"Origin": f"http://{edge}"}) as socket:
+        socket.send(json.dumps({"hello": {"token": token}}))
+        assert json.loads(socket.recv(20)) == {"ready": {"codec": "pcm"}}
+        assert "sessionCreated" in json.loads(socket.recv(20))["event"]
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+async def test_the_proxy_shows_the_conversations_and_no_other_service(processes: Processes) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{processes.edge}") as channel:
+        stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
+        answer = await stub.ListCharacters(conversation_pb2.ListCharactersRequest(), timeout=10)
+        assert answer.characters
+        hidden = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await hidden(b"", timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_a_browser_may_speak_grpc_web(processes: Processes) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{processes.edge}/unmute.conversation.v1.ConversationService/ListCharacters",
+        data=bytes(5),
+        headers={"Content-Type": "application/grpc-web+proto"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        body = answer.read()
+    size = int.from_bytes(body[1:5], "big")
+    assert conversation_pb2.ListCharactersResponse.FromString(body[5 : 5 + size]).characters
+    assert b"grpc-status:0" in body[5 + size :]
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_the_proxys_figures_are_shown_and_its_administration_is_not(processes: Processes) -> None:
+    address = f"http://127.0.0.1:{processes.metrics}"
+    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:  # noqa: S310
+        assert b"envoy_cluster_membership_healthy" in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{address}/quitquitquit", timeout=5)  # noqa: S310
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+async def test_a_proxy_that_stops_lets_conversations_end(processes: Processes, tmp_path: Path) -> None:
+    other = Processes(tmp_path, processes.services)
+    other.ports = processes.ports
+    other.start("proxy")
+    try:
+        await asyncio.to_thread(wait_until_ready, other)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{other.edge}") as channel:
+            stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
+            call = stub.Converse(timeout=60)
+            await call.write(conversation_pb2.ConverseRequest(session_update={"session": SESSION}))
+            assert (await call.read()).WhichOneof("event") == "session_created"
+            other.running["proxy"].terminate()
+            # It answers until the signal has come, then takes no connection any more.
+            await asyncio.to_thread(wait_until_refused, other)
+            await call.write(conversation_pb2.ConverseRequest(session_update={"session": {}}, event_id="late"))
+            while (answer := await call.read()).WhichOneof("event") != "session_updated":
+                assert answer is not grpc.aio.EOF
+            await call.done_writing()
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        assert await asyncio.to_thread(other.running["proxy"].wait, 20) == 0
+    finally:
+        other.stop()
