@@ -14,41 +14,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from bench.machine import cores, describe
 from bench.zero import PHRASES
+from bench.zero_processes import ZeroProcesses
 from loadtest.crew import run_load
 from loadtest.progress import Gathering, Progress
 from loadtest.report import Report, Setup, make_report
 from loadtest.settings import LoadtestSettings
 from loadtest.speech import RATE
 from mesh.audio import write_wav
-from mesh.channels import HealthState, check_health, open_channel
-from mesh.names import HEALTH_NAMES
-from unmute.stt.v1 import stt_pb2, stt_pb2_grpc
-from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
 FRAME_SECONDS = 0.08
 SPEECH_SECONDS = 1.2
 EXPLAIN = list(PHRASES)[-1]
 WARM_UP_SECONDS = 8.0
 """What is measured in a mesh's first seconds is left out."""
-START_SECONDS = 60.0
 SAMPLE_SECONDS = 5.0
 AIM_P50, AIM_P99, AIM_CONVERSATIONS, AIM_GROWTH = 0.040, 0.080, 100, 0.05
 
@@ -72,74 +63,6 @@ def share_cores() -> Cores:
     if len(all_cores) < 3:
         raise SystemExit("at least three cores are needed: one for the orchestrator alone, two for the rest")
     return Cores(all_cores[:1], all_cores[1:2], all_cores[2:])
-
-
-@dataclass
-class ZeroProcesses:
-    """A mesh with engines that take no time, each service in a process of its own."""
-
-    addresses: dict[str, str]
-    orchestrator: psutil.Process
-
-    async def used_slots(self) -> int:
-        """Returns how many streams and utterances are open in the services."""
-        async with open_channel(self.addresses["stt"]) as stt, open_channel(self.addresses["tts"]) as tts:
-            stt_stub: Any = stt_pb2_grpc.SpeechToTextServiceStub(stt)
-            tts_stub: Any = tts_pb2_grpc.TextToSpeechServiceStub(tts)
-            models = await stt_stub.ListModels(stt_pb2.ListModelsRequest(), timeout=5)
-            voices = await tts_stub.ListVoices(tts_pb2.ListVoicesRequest(), timeout=5)
-            return int(models.models[0].used_slot_count + voices.used_slot_count)
-
-
-@asynccontextmanager
-async def zero_processes(where: Cores, profile: Path | None = None) -> AsyncIterator[ZeroProcesses]:
-    """Starts it, yields it once all serve, and stops it; with `profile`, the orchestrator writes one there."""
-    ports = {name: _free_port() for name in HEALTH_NAMES}
-    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
-    orchestrator = [*profiler, "-m", "mesh", "orchestrator", "--port", str(ports["orchestrator"])]
-    for name in ("stt", "llm", "tts"):
-        orchestrator += [f"--{name}", addresses[name]]
-    orchestrator += ["--max-sessions", "10000", "--service-timeout", "60", "--log-level", "ERROR", "--seed", "1"]
-    async with AsyncExitStack() as stack:
-        for name in ("stt", "llm", "tts"):
-            await stack.enter_async_context(
-                _process([sys.executable, "-m", "bench.zero_server", name, str(ports[name])], where.services)
-            )
-        process = await stack.enter_async_context(_process([sys.executable, *orchestrator], where.orchestrator))
-        deadline = time.monotonic() + START_SECONDS
-        for name, address in addresses.items():
-            async with open_channel(address) as channel:
-                while (await check_health(channel, HEALTH_NAMES[name])).state is not HealthState.SERVING:
-                    if time.monotonic() > deadline:
-                        raise RuntimeError(f"{name} does not serve")
-                    await asyncio.sleep(0.1)
-        yield ZeroProcesses(addresses, psutil.Process(process.pid))
-
-
-@asynccontextmanager
-async def _process(command: list[str], on: list[int]) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(process.pid, on)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(30):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -175,8 +98,8 @@ async def measure(
         frame=FRAME_SECONDS,
         processes=len(where.clients),
     )
-    gathering = Gathering()
-    before, busy_before = time.monotonic(), sum(mesh.orchestrator.cpu_times()[:2])
+    gathering, orchestrator = Gathering(), mesh.process("orchestrator")
+    before, busy_before = time.monotonic(), sum(orchestrator.cpu_times()[:2])
     with Progress(gathering, console, turns=None, duration=settings.duration) as progress:
 
         def take(process: int, news: Any) -> None:
@@ -185,7 +108,7 @@ async def measure(
 
         await run_load(settings, take, asyncio.Event())
     spent = time.monotonic() - before
-    busy = (sum(mesh.orchestrator.cpu_times()[:2]) - busy_before) / spent
+    busy = (sum(orchestrator.cpu_times()[:2]) - busy_before) / spent
     counted = [turn for turn in gathering.turns if turn.began >= WARM_UP_SECONDS]
     setup = Setup(
         protocol="converse",
@@ -223,7 +146,7 @@ def _table(rows: list[Measured], title: str) -> Table:
 async def share(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
     """Prints the mesh's share of voice to voice; returns whether it keeps the aims."""
     profile = given.profile
-    async with zero_processes(where, profile) as mesh:
+    async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator, profile=profile) as mesh:
         found = await measure(mesh, speech, where, console, conversations=given.conversations, seconds=given.seconds)
     console.print(_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
     stage = found.report.stages["over_endpoint"]
@@ -235,7 +158,7 @@ async def share(speech: Path, where: Cores, console: Console, given: argparse.Na
 async def capacity(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
     """Prints the share at more and more conversations, until its p99 has doubled; returns whether it keeps the aim."""
     rows: list[Measured] = []
-    async with zero_processes(where) as mesh:
+    async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator) as mesh:
         for conversations in given.steps:
             rows.append(await measure(mesh, speech, where, console, conversations=conversations, seconds=given.seconds))
             p99s = [row.report.stages["over_endpoint"].p99 for row in rows]
@@ -249,13 +172,13 @@ async def capacity(speech: Path, where: Cores, console: Console, given: argparse
 
 async def soak(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
     """Prints the orchestrator's memory over many turns, and what is left; returns whether it keeps the aims."""
-    async with zero_processes(where) as mesh:
+    async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator) as mesh:
         samples: list[tuple[float, int]] = []
         began = time.monotonic()
 
         async def watch() -> None:
             while True:
-                samples.append((time.monotonic() - began, mesh.orchestrator.memory_info().rss))
+                samples.append((time.monotonic() - began, mesh.process("orchestrator").memory_info().rss))
                 await asyncio.sleep(SAMPLE_SECONDS)
 
         watching = asyncio.create_task(watch())
@@ -268,7 +191,8 @@ async def soak(speech: Path, where: Cores, console: Console, given: argparse.Nam
         await asyncio.wait([watching])
         await asyncio.sleep(3)
         slots = await mesh.used_slots()
-        files, threads = mesh.orchestrator.num_fds(), mesh.orchestrator.num_threads()
+        orchestrator = mesh.process("orchestrator")
+        files, threads = orchestrator.num_fds(), orchestrator.num_threads()
     # The first quarter warms caches and pools.
     kept = [rss for at, rss in samples if at > samples[-1][0] / 4]
     third = len(kept) // 3
@@ -280,7 +204,7 @@ async def soak(speech: Path, where: Cores, console: Console, given: argparse.Nam
     console.print(table, _table([found], "What the turns took"))
     console.print(
         f"growth after warm-up {growth:+.1%} (aim: under {AIM_GROWTH:.0%}); stuck {found.report.counts.stuck}, failed "
-        f"{found.report.counts.failed}; left: {slots} used slots; the orchestrator holds {files} files, {threads} threads"
+        f"{found.report.counts.failed}; left: {slots} used slots; the orchestrator has {files} files, {threads} threads"
     )
     return growth < AIM_GROWTH and slots == 0 and found.report.counts.stuck == 0 and found.report.counts.failed == 0
 
