@@ -51,11 +51,12 @@ _PARAMS = tuple(
         (r"\.tool_name$", ".tool_choice"),
         (r"\.instructions\.preset\.character_id$", ".prompt.id"),
         (r"\.instructions\.(?:text|preset|language_code)$", ".instructions"),
-        (r"\.(?:function|server)\.", "."),
+        (r"\.(?:function|server)(?=\.|$)", ""),
         (r"\.parameters_json_schema$", ".parameters"),
         (r"\.label$", ".server_label"),
         (r"\.(silence_duration|idle_timeout)$", r".\1_ms"),
         (r"^audio_end_offset$", "audio_end_ms"),
+        (r"\.audio\.(?:data|format.*)$", ".audio"),
         (r"\.(?:message|function_result|function_call)\.", "."),
         (r"\.input\.items\[", ".input["),
     )
