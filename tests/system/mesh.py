@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,10 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from mesh.channels import HealthState, check_health, open_channel
+from mesh.http import answers_http
+from mesh.names import HEALTH_NAMES
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -48,6 +55,11 @@ class Mesh:
         return f"127.0.0.1:{self.base_port + SERVICES.index(service)}"
 
     @property
+    def realtime_url(self) -> str:
+        """Where clients of OpenAI's Realtime API connect."""
+        return f"http://{self.address('ui')}/v1"
+
+    @property
     def environment(self) -> dict[str, str]:
         addresses = {f"UNMUTE_{name.upper()}_ADDRESS": self.address(name) for name in SERVICES}
         path = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -75,6 +87,10 @@ class Mesh:
         while (health := self.unmute("health")).code != 0:
             assert self.process.poll() is None, f"unmute up ended:\n{self.log.read_text()}"
             assert time.monotonic() < deadline, f"not serving:\n{health.out}\n{self.log.read_text()}"
+        while not answers(f"http://{self.address('ui')}/healthz"):
+            assert time.monotonic() < deadline, f"no page:\n{self.log.read_text()}"
+            # Asked without a pause, the port would be taken by those who ask.
+            time.sleep(0.2)
 
     def service(self, name: str) -> psutil.Process:
         """Returns the process of a service."""
@@ -98,6 +114,28 @@ class Mesh:
         return time.monotonic() - began
 
 
+@contextmanager
+def running(mesh: Mesh, service: str, *flags: str, port: int = 0) -> Iterator[str]:
+    """One more process of a service, with the rest of the mesh around it; yields its address."""
+    port = port or free_port()
+    process = subprocess.Popen(mesh.command(service, "--port", str(port), *flags), cwd=ROOT, env=mesh.environment)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def until_serving(service: str, address: str) -> None:
+    async with open_channel(address) as channel, asyncio.timeout(60):
+        while (await check_health(channel, HEALTH_NAMES[service])).state is not HealthState.SERVING:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 def choose_base_port() -> int:
     """Returns the usual port if its row of five is free, else the first of five that are."""
     candidates: list[int] = [DEFAULT_PORT, *range(51_200, 60_000, 10)]
@@ -113,6 +151,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def answers(url: str) -> bool:
+    """Says whether a web server answers there; a connection that met itself does not count."""
+    address, _, path = url.removeprefix("http://").partition("/")
+    return asyncio.run(answers_http(address, f"/{path}", 2.0))
 
 
 def _is_free(port: int) -> bool:

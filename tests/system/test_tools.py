@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,38 +18,14 @@ import pytest
 from bench.speech import say_all
 from bench.talk import talk
 from mesh.audio import write_wav
-from mesh.channels import HealthState, check_health, open_channel
 from mesh.client.script import Spoken
-from mesh.names import HEALTH_NAMES
-from tests.system.mesh import ROOT, Mesh, free_port, words
+from tests.system.mesh import ROOT, Mesh, running, until_serving, words
 from tests.system.scripted_llm import scripted_llm
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 MCP_SERVER = ROOT / "tests" / "orchestrator" / "mcp_server.py"
-
-
-@contextmanager
-def running(mesh: Mesh, service: str, *flags: str) -> Iterator[str]:
-    """A service of the mesh as a process of its own; yields its address."""
-    port = free_port()
-    process = subprocess.Popen(mesh.command(service, "--port", str(port), *flags), cwd=ROOT, env=mesh.environment)
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-async def until_serving(service: str, address: str) -> None:
-    async with open_channel(address) as channel, asyncio.timeout(60):
-        while (await check_health(channel, HEALTH_NAMES[service])).state is not HealthState.SERVING:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
 
 
 async def test_a_function_of_an_mcp_server_is_called_and_its_result_is_spoken(mesh: Mesh, tmp_path: Path) -> None:

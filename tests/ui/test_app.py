@@ -74,6 +74,7 @@ async def test_the_panel_is_served_with_headers_that_protect(site: httpx.AsyncCl
     assert page.headers["referrer-policy"] == "same-origin"
 
 
+@pytest.mark.promise("page-policy")
 async def test_a_page_runs_its_own_scripts_alone_and_is_framed_by_nobody(unix_address: str) -> None:
     async with serving(unix_address) as url, httpx.AsyncClient(base_url=url) as client:
         page, script = await client.get("/"), await client.get("panel/worker.js")
@@ -88,6 +89,7 @@ async def test_a_page_runs_its_own_scripts_alone_and_is_framed_by_nobody(unix_ad
     assert page.headers["content-security-policy"].count("'sha256-") == inline >= 3
 
 
+@pytest.mark.promise("page-policy")
 async def test_a_page_may_be_framed_by_those_who_are_named(unix_address: str) -> None:
     friends: dict[str, Any] = {"framed_by": ["https://friend.example", "https://other.example"]}
     async with serving(unix_address, **friends) as url, httpx.AsyncClient(base_url=url) as client:
@@ -109,6 +111,7 @@ async def test_a_mesh_that_loads_or_is_gone_is_told(unix_address: str) -> None:
         assert (await client.get("api/characters/robin/sample.wav")).json()["code"] == "down"
 
 
+@pytest.mark.promise("login")
 async def test_a_login_guards_all_but_the_probe(unix_address: str) -> None:
     settings: dict[str, Any] = {"user": "ada", "password": "difference: engine"}
     async with serving(unix_address, **settings) as url, httpx.AsyncClient(base_url=url) as client:
@@ -122,6 +125,7 @@ async def test_a_login_guards_all_but_the_probe(unix_address: str) -> None:
         assert (await client.post("api/token", auth=("ada", "difference: engine"))).json()["token"]
 
 
+@pytest.mark.promise("origin")
 async def test_another_sites_page_may_open_no_conversation(site: httpx.AsyncClient) -> None:
     url = str(site.base_url).replace("http", "ws") + "converse"
     with pytest.raises(InvalidStatus) as refused:
@@ -133,6 +137,7 @@ async def test_another_sites_page_may_open_no_conversation(site: httpx.AsyncClie
         assert '"token"' in str(await asyncio.wait_for(socket.recv(), 10))
 
 
+@pytest.mark.promise("page-limits")
 async def test_a_message_that_is_too_large_ends_the_conversation(site: httpx.AsyncClient) -> None:
     async with connect(str(site.base_url).replace("http", "ws") + "converse") as socket:
         await socket.send("x" * 100_000)

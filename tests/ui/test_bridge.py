@@ -139,6 +139,7 @@ async def test_a_page_without_a_place_is_told_when_to_come_back(unix_address: st
             assert (problem["code"], problem["delay"], code) == ("full", RETRY_SECONDS, 1013)
 
 
+@pytest.mark.promise("page-token")
 async def test_a_token_is_needed_and_good_once(unix_address: str) -> None:
     async with conversing(unix_address, forever) as scene:
         scene.page.put({"hello": {"token": "forged"}})
@@ -170,6 +171,7 @@ async def test_a_page_that_breaks_the_rules_is_left(unix_address: str, message: 
         assert (problem["code"], problem["retry"], code) == ("protocol", False, 1008)
 
 
+@pytest.mark.promise("page-limits")
 async def test_a_flood_of_audio_is_refused(unix_address: str) -> None:
     async with conversing(unix_address, forever) as scene:
         scene.hello()

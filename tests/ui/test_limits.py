@@ -35,6 +35,7 @@ def test_half_an_hour_of_speech_in_real_time_passes() -> None:
         clock.now += 0.02
 
 
+@pytest.mark.promise("page-limits")
 def test_audio_that_comes_faster_than_real_time_is_refused() -> None:
     clock = Clock()
     limits = Limits(clock)
@@ -48,6 +49,7 @@ def test_audio_that_comes_faster_than_real_time_is_refused() -> None:
         flood()
 
 
+@pytest.mark.promise("page-limits")
 def test_messages_that_are_too_large_or_too_many_are_refused() -> None:
     limits = Limits(Clock())
     limits.text("x" * MAX_TEXT_BYTES)

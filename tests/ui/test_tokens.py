@@ -1,5 +1,7 @@
 """Tokens: once, in time, and only those issued here."""
 
+import pytest
+
 from ui.tokens import Tokens
 
 
@@ -11,6 +13,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.promise("page-token")
 def test_a_token_is_good_once() -> None:
     tokens = Tokens()
     token = tokens.issue()
@@ -18,6 +21,7 @@ def test_a_token_is_good_once() -> None:
     assert not tokens.redeem(token)
 
 
+@pytest.mark.promise("page-token")
 def test_a_token_is_good_for_its_lifetime() -> None:
     clock = Clock()
     tokens = Tokens(lifetime=60, clock=clock)
