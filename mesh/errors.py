@@ -85,3 +85,10 @@ def reason_of(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = (error.subgroup(MeshError) or error).exceptions[0]
     return error.reason if isinstance(error, MeshError) else MeshError.default_reason
+
+
+def to_log(error: MeshError) -> str:
+    """Returns what a log may hold of an error: of a refusal only the field, as its words may repeat what was said."""
+    if isinstance(error, InvalidArgumentError | NotFoundError):
+        return f"{error.reason} ({error.field})"
+    return error.message

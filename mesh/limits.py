@@ -6,7 +6,6 @@ _MIB = 1 << 20
 MAX_MESSAGE_BYTES: dict[str, int] = {"stt": _MIB, "tts": _MIB, "orchestrator": _MIB, "llm": 16 * _MIB}
 """Largest message that a service takes, in bytes, also when it came compressed: the llm gets whole conversations."""
 MAX_METADATA_BYTES = 16 * 1024
-MAX_CONNECTIONS = 1024
 MAX_CALLS_PER_CONNECTION = 4096
 HANDSHAKE_SECONDS = 10
 
@@ -21,7 +20,7 @@ def server_limits(name: str) -> tuple[tuple[str, int], ...]:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES.get(name, 4 * _MIB)),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES // 2),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        # No max_allowed_incoming_connections: in grpcio 1.85 each refusal takes a place for good.
         ("grpc.max_concurrent_streams", MAX_CALLS_PER_CONNECTION),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
     )

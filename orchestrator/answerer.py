@@ -9,14 +9,22 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, to_log
 from orchestrator.plan import Plan
 from orchestrator.prompts.base import examples, greeting
 from orchestrator.prompts.brevity import SentenceLimit
 from orchestrator.prompts.history import estimate_tokens, message_tokens, trim
 from orchestrator.tools.choice import Functions
 from orchestrator.turns.actions import Cue, StartAnswer
-from orchestrator.turns.events import AnswerCall, AnswerFailed, AnswerFinished, AnswerText, Event, Service
+from orchestrator.turns.events import (
+    AnswerCall,
+    AnswerCallPiece,
+    AnswerFailed,
+    AnswerFinished,
+    AnswerText,
+    Event,
+    Service,
+)
 from orchestrator.turns.items import Message, Role
 from orchestrator.upstreams import AnswerRequest, LlmSession
 from orchestrator.upstreams.calls import is_retryable
@@ -111,6 +119,7 @@ class Answerer:
 
     async def _answer(self, llm: LlmSession, request: AnswerRequest, limit: SentenceLimit | None) -> None:
         answer_id = request.answer_id
+        call_ids: dict[str, str] = {}
         try:
             async with aclosing(cast("Any", llm.answer(request))) as answer:
                 async for event in answer:
@@ -123,13 +132,15 @@ class Answerer:
                             self._feed(AnswerFinished(answer_id))
                             return
                         continue
-                    if isinstance(event, AnswerCall):
-                        event = replace(event, call_id=self._unique(event.call_id))
+                    if isinstance(event, AnswerCall | AnswerCallPiece):
+                        if event.call_id not in call_ids:
+                            call_ids[event.call_id] = self._unique(event.call_id)
+                        event = replace(event, call_id=call_ids[event.call_id])
                     if isinstance(event, AnswerFinished):
                         self._succeeded(Service.LLM)
                     self._feed(event)
         except MeshError as error:
-            _log.warning("an answer failed: %s", error.message)
+            _log.warning("an answer failed: %s", to_log(error))
             self._fail(answer_id, error.message, retryable=is_retryable(error))
         except Exception:  # noqa: BLE001 - whatever a broken service sends must not end the conversation
             _log.exception("an answer failed")

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, to_log
 from orchestrator.answerer import Spawn
 from orchestrator.outbox import Outbox
 from orchestrator.plan import Plan
@@ -140,7 +140,7 @@ class Speaker:
             self._succeeded(Service.TTS)
             self._feed(SpeechFinished(speech_id))
         except MeshError as error:
-            _log.warning("a speech failed: %s", error.message)
+            _log.warning("a speech failed: %s", to_log(error))
             self._fail(speech_id, error)
         except Exception:  # noqa: BLE001 - whatever a broken service sends must not end the conversation
             _log.exception("a speech failed")

@@ -204,7 +204,8 @@ def arguments(name: str, settings: UpSettings) -> list[str]:
     return flags
 
 
-def _child(name: str, settings: UpSettings, more: Mapping[str, str]) -> Child:
+def make_child(name: str, settings: UpSettings, more: Mapping[str, str]) -> Child:
+    """Returns how a service is run; `more` is added to its environment."""
     from mesh.channels import HealthState, check_health, open_channel
     from mesh.http import answers_http
     from mesh.supervisor import Child
@@ -240,8 +241,8 @@ async def _supervise(settings: UpSettings, environments: Mapping[str, Mapping[st
     from mesh.supervisor import Supervisor
 
     addresses = {name: settings.address(name) for name in settings.services}
-    with make_display(addresses, _hint(settings)) as display:
-        children = [_child(name, settings, environments.get(name, {})) for name in settings.services]
+    with make_display(addresses, make_hint(settings)) as display:
+        children = [make_child(name, settings, environments.get(name, {})) for name in settings.services]
         supervisor = Supervisor(children, display)
         loop = asyncio.get_running_loop()
 
@@ -254,7 +255,8 @@ async def _supervise(settings: UpSettings, environments: Mapping[str, Mapping[st
         return await supervisor.run()
 
 
-def _hint(settings: UpSettings) -> str:
+def make_hint(settings: UpSettings) -> str:
+    """Returns what to do when the mesh is up."""
     if "orchestrator" not in settings.services:
         return "All services are up. Ctrl-C stops them."
     usual = settings.address("orchestrator") == f"127.0.0.1:{PORTS['orchestrator']}"

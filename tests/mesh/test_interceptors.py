@@ -64,6 +64,7 @@ async def test_an_error_of_the_mesh_becomes_its_status(kind: str, style: str, un
 
 
 @pytest.mark.parametrize(("kind", "style"), STYLES)
+@pytest.mark.promise("errors")
 async def test_an_unknown_error_shows_only_a_number(
     kind: str, style: str, unix_address: str, caplog: pytest.LogCaptureFixture
 ) -> None:

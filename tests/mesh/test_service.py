@@ -237,6 +237,7 @@ async def test_a_port_that_another_server_of_the_mesh_has_is_taken_too(
     assert f"address {unix_address} is already in use" in caplog.text
 
 
+@pytest.mark.promise("token")
 async def test_health_and_reflection_need_no_token_but_the_rest_does(unix_address: str) -> None:
     async with served(unix_address, auth_token="sesame") as (service, _, channel):
         service.load.set_result(None)

@@ -78,6 +78,7 @@ async def test_a_typed_question_is_answered(unix_address: str) -> None:
         assert await call.code() is grpc.StatusCode.OK
 
 
+@pytest.mark.promise("capacity")
 async def test_more_than_fit_are_refused_with_a_delay(unix_address: str) -> None:
     async with serving(unix_address, max_sessions=1) as (_, stub):
         first = stub.Converse()

@@ -25,6 +25,7 @@ def test_a_service_that_is_down_at_the_start_is_named(service: Service) -> None:
     run(scene())
 
 
+@pytest.mark.promise("setup-time")
 def test_the_first_message_must_be_the_settings() -> None:
     async def scene() -> None:
         async with stage() as play:
@@ -119,6 +120,7 @@ def test_a_half_close_ends_the_answer_in_progress_first() -> None:
     run(scene())
 
 
+@pytest.mark.promise("idle")
 def test_idle_and_old_sessions_end() -> None:
     async def scene() -> None:
         async with stage(idle_timeout=30, silence_fill=0) as play:
@@ -136,6 +138,7 @@ def test_idle_and_old_sessions_end() -> None:
     run(scene())
 
 
+@pytest.mark.promise("slow-reader")
 def test_a_client_that_does_not_read_is_cut_off() -> None:
     async def scene() -> None:
         async with stage(slow_client_seconds=2) as play:

@@ -87,8 +87,8 @@ async def test_a_caller_trusts_only_its_authority_and_the_right_name(
 def test_an_expired_certificate_is_told_as_such() -> None:
     words = (
         "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed "
-        "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: "
-        "certificate has expired: OK"
+        "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
+        "CERTIFICATE_VERIFY_FAILED: certificate has expired: OK"
     )
     assert explain(words) == "its certificate has expired"
     assert not explain("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from mesh import cli
-from mesh.commands.up import UpSettings, arguments, run
+from mesh.authority import make_folder
+from mesh.commands.up import UpSettings, arguments, make_child, make_hint, run
 from mesh.errors import MeshError
 from mesh.settings import UsageError, load_settings
 
@@ -45,7 +46,7 @@ class Empty:
     async def close(self): pass
 
 stt, tts, llm, orchestrator = (
-    Command(help=name, settings=Settings, run=lambda settings, name=name: run(lambda: Empty(name), settings))
+    Command(help=name, settings=Settings, run=lambda settings, name=name: run(name, lambda _: Empty(name), settings))
     for name in ("stt", "tts", "llm", "orchestrator")
 )
 """
@@ -127,8 +128,8 @@ def test_a_taken_port_is_named_with_its_service(capsys: pytest.CaptureFixture[st
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`unmute up` with four empty services."""
+async def mesh(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`unmute up` with four empty services; with certificates if the test asks for them."""
     names = ("up", "stt", "tts", "llm", "orchestrator")
     (tmp_path / "empty_services.py").write_text(SERVICES)
     # A distribution of the product's name that is found first: its commands replace the real ones.
@@ -137,12 +138,16 @@ async def mesh(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: unmute-mesh\nVersion: 0\n")
     points = "\n".join(f"{name} = empty_services:{name}" for name in names)
     (distribution / "entry_points.txt").write_text(f"[unmute.commands]\n{points}\n")
+    tls: tuple[str, ...] = ()
+    if getattr(request, "param", False):
+        made = make_folder(tmp_path / "certs", dict.fromkeys(names[1:], ()), days=1)
+        tls = ("--tls-dir", str(made.ca.parent))
     with ExitStack() as held:
         free = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in names[1:]]
     ports = [flag for name, port in zip(names[1:], free, strict=True) for flag in (f"--{name}-port", str(port))]
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mesh", "up", *ports, "--tts-engine", "quiet"),
+        *(sys.executable, "-m", "mesh", "up", *ports, "--tts-engine", "quiet", *tls),
         env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -186,3 +191,29 @@ async def test_the_mesh_comes_up_brings_back_what_dies_and_stops(mesh: asyncio.s
     assert mesh.returncode == 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(again), 0)
+
+
+@pytest.mark.promise("up")
+@pytest.mark.parametrize("mesh", [True], indirect=True)
+async def test_with_a_folder_of_certificates_the_mesh_comes_up_with_mtls(mesh: asyncio.subprocess.Process) -> None:
+    await until(
+        mesh,
+        r"^stt +\| INFO stt: listening on .* (with mTLS)",
+        r"^orchestrator +\| INFO orchestrator: listening on .* (with mTLS)",
+        r"^up +\| The mesh is up\. .*(--tls-dir .*certs)",
+    )
+    mesh.send_signal(signal.SIGINT)
+    await mesh.communicate()
+    assert mesh.returncode == 0
+
+
+@pytest.mark.promise("up")
+def test_with_a_folder_of_certificates_the_page_has_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.commands.up.page_is_installed", lambda: True)
+    folder = make_folder(tmp_path / "certs", dict.fromkeys(("stt", "ui"), ()), days=1).ca.parent
+    settings = load("--tls-dir", str(folder))
+    assert "https://127.0.0.1:7860" in make_hint(settings)
+    page = make_child("ui", settings, {}).environment
+    assert (page["UNMUTE_UI_TLS_CERT"], page["UNMUTE_UI_TLS_KEY"]) == (str(folder / "ui.pem"), str(folder / "ui.key"))
+    with pytest.raises(MeshError, match=r"none/stt\.key: there is no such file"):
+        run(load("--tls-dir", str(tmp_path / "none"), "--base-port", "6000"))

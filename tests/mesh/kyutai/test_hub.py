@@ -80,6 +80,7 @@ def test_what_a_token_may_do(account: dict[str, Any], writes: bool) -> None:
     assert may_write(account) == writes
 
 
+@pytest.mark.promise("hub-token")
 def test_a_token_that_can_write_is_refused_before_anything_is_sent() -> None:
     fake = Fake(role("write"))
     with pytest.raises(FailedPreconditionError, match=r"has write access.*type `read`") as caught:
