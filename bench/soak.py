@@ -75,9 +75,13 @@ class Caller:
 
     async def say(self, level: float) -> None:
         """Speaks the phrase of a level."""
-        for amplitude in (level, 0.0):
-            data = np.full(self._rate // 50, amplitude * 32767, "<i2").tobytes()
-            await self.send(input_audio=audio_pb2.AudioChunk(data=data))
+        await self.speak(level)
+        await self.speak(0.0)
+
+    async def speak(self, level: float) -> None:
+        """Begins the phrase of a level, or with 0 ends it."""
+        data = np.full(self._rate // 50, level * 32767, "<i2").tobytes()
+        await self.send(input_audio=audio_pb2.AudioChunk(data=data))
 
     async def turn(self, kind: str) -> None:
         """Holds one turn and returns when it has been answered and played."""
