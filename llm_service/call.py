@@ -24,6 +24,7 @@ from llm_service.measures import Measures
 from llm_service.validation import read_messages, read_results, read_start, read_tools
 from mesh.errors import (
     AbortedError,
+    DeadlineExceededError,
     FailedPreconditionError,
     InvalidArgumentError,
     MeshError,
@@ -83,8 +84,27 @@ class Call:
     """One Generate call. Its errors end it; only `run` raises them."""
 
     def __init__(
-        self, engine: Engine, session: Session, write: Write, draining: asyncio.Event, measures: Measures
+        self,
+        engine: Engine,
+        session: Session,
+        write: Write,
+        draining: asyncio.Event,
+        measures: Measures,
+        *,
+        idle_timeout: float,
     ) -> None:
+        """Serves one call.
+
+        Args:
+            engine: the engine, started.
+            session: its session for this call.
+            write: sends a response.
+            draining: set when the server is to stop.
+            measures: of this call.
+            idle_timeout: seconds without a request, and without an answer in progress, after which the call ends.
+        """
+        self._idle_timeout = idle_timeout
+        self._touched = 0.0
         self._measures = measures
         self._engine = engine
         self._session = session
@@ -106,12 +126,15 @@ class Call:
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                watch = self._tasks.create_task(self._watch_drain())
+                self._touch()
+                watches = [self._tasks.create_task(watch()) for watch in (self._watch_drain, self._watch_idle)]
                 async for request in requests:
+                    self._touch()
                     await self._handle(request)
                 self._abandon_prefix()
                 await self._answer_over()
-                watch.cancel()
+                for watch in watches:
+                    watch.cancel()
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
@@ -226,6 +249,19 @@ class Call:
         known = [known.id for known in self._engine.capabilities.models]
         if model and model not in known:
             raise NotFoundError(field, f"there is no model {model!r}; this server has {', '.join(known)}")
+
+    def _touch(self) -> None:
+        self._touched = asyncio.get_running_loop().time()
+
+    async def _watch_idle(self) -> None:
+        """Ends a call on which nothing is asked and nothing answered: it must not be held open for ever."""
+        loop = asyncio.get_running_loop()
+        while (left := self._touched + self._idle_timeout - loop.time()) > 0:
+            await asyncio.sleep(left)
+            if self._busy:
+                await self._answer_over()
+                self._touch()
+        raise DeadlineExceededError(f"no request came for {self._idle_timeout:g} s", reason="IDLE")
 
     async def _watch_drain(self) -> None:
         """Ends a call that has nothing in progress once the server is told to stop."""

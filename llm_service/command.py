@@ -13,7 +13,11 @@ def run(settings: LlmSettings) -> int:
     from llm_service.server import LlmService
     from mesh.service import run as serve
 
-    return serve("llm", lambda telemetry: LlmService(create_engine(settings), telemetry), settings)
+    return serve(
+        "llm",
+        lambda telemetry: LlmService(create_engine(settings), telemetry, idle_timeout=settings.idle_timeout),
+        settings,
+    )
 
 
 command = Command("Serve a language model.", LlmSettings, run)

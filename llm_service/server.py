@@ -16,6 +16,7 @@ from mesh.telemetry import Telemetry
 from unmute.llm.v1 import llm_pb2, llm_pb2_grpc
 
 _SERVICE = llm_pb2.DESCRIPTOR.services_by_name["LlmService"].full_name
+IDLE_TIMEOUT = 600.0
 _DEFAULT_PAGE_SIZE = 100
 _CLOSE_SECONDS = 5.0
 
@@ -29,13 +30,17 @@ class LlmService(llm_pb2_grpc.LlmServiceServicer):
     name = "llm"
     health_names: tuple[str, ...] = (_SERVICE,)
 
-    def __init__(self, engine: Engine, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self, engine: Engine, telemetry: Telemetry | None = None, *, idle_timeout: float = IDLE_TIMEOUT
+    ) -> None:
         """Serves `engine`, which `start` starts and `close` closes.
 
         Args:
             engine: not started yet.
             telemetry: where it measures and traces. None: nobody asks.
+            idle_timeout: seconds after which a call ends on which nothing is asked and nothing answered.
         """
+        self._idle_timeout = idle_timeout
         telemetry = telemetry or Telemetry()
         self._metrics = LlmMetrics(telemetry.metrics.registry, engine)
         self._tracer = telemetry.tracer
@@ -76,7 +81,10 @@ class LlmService(llm_pb2_grpc.LlmServiceServicer):
             session = await self._engine.open()
             try:
                 measures = Measures(self._metrics, self._tracer)
-                await Call(self._engine, session, context.write, self._draining, measures).run(requests)
+                call = Call(
+                    self._engine, session, context.write, self._draining, measures, idle_timeout=self._idle_timeout
+                )
+                await call.run(requests)
             finally:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await session.close()

@@ -56,6 +56,12 @@ class CommonSettings(ServerSettings):
         description="llama_cpp: path of a GGUF file with a chat template. vllm: hub id or folder. openai: what the "
         "server calls it. Unset: SmolLM2-135M-Instruct with llama_cpp; the server's only model with openai.",
     )
+    idle_timeout: float = Field(
+        600.0,
+        gt=0,
+        le=86400,
+        description="A call ends after this many seconds in which nothing was asked and nothing answered.",
+    )
     slots: int | None = Field(
         None,
         ge=1,
