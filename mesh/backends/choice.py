@@ -53,9 +53,10 @@ def order(
     usable = [view for view in views if view.is_usable(now)] or list(views)
     places = {view.target: place for place, view in enumerate(sorted(usable, key=lambda view: view.target))}
 
-    def rank(view: View) -> tuple[bool, bool, bool, bool, int, int, int]:
+    def rank(view: View) -> tuple[bool, bool, bool, bool, bool, int, int, int]:
         return (
             view.target in avoid,
+            view.failed_until > now,
             view.is_full(now),
             view.target != prefer,
             not view.slots,

@@ -32,6 +32,7 @@ def test_one_that_has_just_failed_gets_nothing_for_a_moment() -> None:
     views = [View("a", SERVING, 4, failed_until=1.0), View("b", SERVING, 4, 3)]
     assert order(views, 0.5) == ["b"]
     assert order(views, 1.0) == ["a", "b"]
+    assert order([View("a", DOWN, 4, failed_until=1.0), View("b", DOWN, 4)], 0.5, prefer="a") == ["b", "a"]
 
 
 def test_who_remembers_the_caller_comes_first_unless_it_is_full() -> None:
