@@ -52,6 +52,8 @@ class ApiSettings(CommandSettings):
 class GatewaySettings(ApiSettings, HttpsSettings, TelemetrySettings, AddressSettings):
     """Serves the OpenAI Realtime API until Ctrl-C, for an orchestrator that already runs."""
 
+    model_config = SettingsConfigDict(env_prefix="UNMUTE_GATEWAY_")
+
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8765, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     orchestrator: str = Field(

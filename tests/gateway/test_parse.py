@@ -118,7 +118,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @st.composite
 def spoilt_events(draw: st.DrawFn) -> dict[str, Any]:
     """An event of any kind with something else in one or two places."""
-    event = copy.deepcopy(draw(st.sampled_from(CLIENT_EVENTS)))
+    event: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(CLIENT_EVENTS)))
     for _ in range(draw(st.integers(0, 2))):
         if not event:
             break

@@ -16,9 +16,9 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from mesh.durations import to_duration
-from mesh.errors import ResourceExhaustedError, UnavailableError
+from mesh.errors import MeshError
 from mesh.names import HEALTH_NAMES
-from mesh.status import to_proto, to_trailers
+from mesh.status import code_of, to_proto, to_trailers
 from unmute.audio.v1 import audio_pb2
 from unmute.conversation.v1 import conversation_pb2 as pb
 from unmute.conversation.v1 import conversation_pb2_grpc
@@ -99,11 +99,9 @@ class Stage:
             for event in events:
                 await self.context.write(event)
 
-    async def fail(self, error: ResourceExhaustedError | UnavailableError) -> None:
+    async def fail(self, error: MeshError) -> None:
         """Ends the call as the mesh ends it."""
-        full = isinstance(error, ResourceExhaustedError)
-        code = grpc.StatusCode.RESOURCE_EXHAUSTED if full else grpc.StatusCode.UNAVAILABLE
-        await self.context.abort(code, error.message, to_trailers(to_proto(error)))
+        await self.context.abort(code_of(error), error.message, to_trailers(to_proto(error)))
 
     async def hear(self, text: str, item: str = "user_1", pause: float = 0.0) -> None:
         """The user says `text`, word by word."""
@@ -173,7 +171,7 @@ class Orchestrator(conversation_pb2_grpc.ConversationServiceServicer):
     def __init__(self, play: Play) -> None:
         self.play = play
         self.stages: list[Stage] = []
-        self.refusal: ResourceExhaustedError | UnavailableError | None = None
+        self.refusal: MeshError | None = None
         self.health = HealthServicer()
         self.server: grpc.aio.Server | None = None
 
