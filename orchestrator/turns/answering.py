@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator.turns import client, output, playback, tools
 from orchestrator.turns.actions import Cue, FinishSpeech, OpenSpeech, Speak, StartAnswer, StopAnswer, StopSpeech
 from orchestrator.turns.client import InterruptionReason, ResponseStatus, StatusReason
-from orchestrator.turns.events import AnswerCall, AnswerEnd, AnswerFinished, AnswerText
+from orchestrator.turns.events import AnswerCall, AnswerCallPiece, AnswerEnd, AnswerFinished, AnswerText
 from orchestrator.turns.items import Item
 from orchestrator.turns.settings import DEFAULT_OPTIONS, END_CONVERSATION, ResponseOptions
 from orchestrator.turns.state import Marks, Response
@@ -87,7 +87,7 @@ def ask(step: Step, response: Response, said: str = "") -> None:
     step.state.last_answer += 1
     response.answer_id = f"answer_{step.state.last_answer}"
     response.answer_active_at = step.now
-    response.text, response.calls, response.end = "", (), None
+    response.text, response.calls, response.drafts, response.end = "", (), (), None
     response.revision = step.state.revision
     shown = messages(step, said) if response.input is None else render(response.input)
     step.act(
@@ -130,6 +130,7 @@ def promote(step: Step, response: Response) -> None:
         output.text_ready(step, response, response.text)
     output.audio_ready(step, response)
     tools.dispatch(step, response)
+    tools.show_drafts(step, response)
     progress(step, response)
 
 
@@ -175,6 +176,13 @@ def on_call(step: Step, response: Response, event: AnswerCall) -> None:
     response.calls = (*response.calls, event)
     if response.committed:
         tools.dispatch(step, response)
+
+
+def on_call_piece(step: Step, response: Response, event: AnswerCallPiece) -> None:
+    """The model goes on writing a call."""
+    _note_token(step, response)
+    if event.name != END_CONVERSATION:
+        tools.draft(step, response, event)
 
 
 def on_finished(step: Step, response: Response, event: AnswerFinished) -> None:
@@ -267,6 +275,7 @@ def end(step: Step, response: Response, status: ResponseStatus, reason: StatusRe
     stop_services(step, response)
     heard = playback.position(response, step.now)
     output.end_message(step, response, status, heard)
+    output.end_drafts(step, response)
     step.emit(client.ResponseDone(output.shown(response, status, reason, heard)))
     if response.aside:
         step.state.asides = tuple(other for other in step.state.asides if other is not response)

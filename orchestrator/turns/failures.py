@@ -46,7 +46,7 @@ def on_answer_failed(step: Step, response: Response, event: AnswerFailed) -> Non
     step.emit(error)
     step.act(StopAnswer(response.answer_id))
     step.cancel_timer(answering.answer_timer(response.answer_id))
-    fresh = response.started_at is None and not response.call_items
+    fresh = response.items_begun == 0
     if fresh and event.retryable and response.answer_attempt < _ATTEMPTS:
         response.answer_attempt += 1
         if response.speaks:

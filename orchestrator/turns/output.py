@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 
 from orchestrator.turns import client
 from orchestrator.turns.backchannels import normalise
 from orchestrator.turns.client import ResponseStatus, StatusReason
 from orchestrator.turns.items import CallItem, Item, ItemStatus, MessageItem, Role
-from orchestrator.turns.state import Response
+from orchestrator.turns.state import Draft, Response
 from orchestrator.turns.step import Step
-from orchestrator.turns.transcript import index_of, previous_id, put, remove
+from orchestrator.turns.transcript import add, index_of, previous_id, put, remove
 
 _GONE_ITEMS_KEPT = 64
 
@@ -39,18 +40,19 @@ def write_message(step: Step, response: Response, item: MessageItem) -> None:
     """Writes the message into the history, between the calls of the same response that come before and after it."""
     if response.out_of_band:
         return
-    after = response.call_items[response.calls_before :]
-    put(step, item, index_of(step, after[0].id) if after else None)
+    calls = zip(response.call_items, response.call_indexes, strict=True)
+    after = [call.id for call, index in calls if index > response.output_index]
+    put(step, item, index_of(step, after[0]) if after else None)
 
 
 def begin_message(step: Step, response: Response) -> None:
     """The client learns of the message, if it has not yet."""
     if response.message_index is not None:
         return
-    response.calls_before = len(response.call_items)
-    response.message_index = response.calls_before
     item = message(response, ItemStatus.IN_PROGRESS, 0.0)
-    _begin_item(step, response, item, response.message_index)
+    response.message_index = _begin_item(step, response, item)
+    if not response.out_of_band:
+        step.emit(client.ItemAdded(item, previous_id(step, item.id)))
     step.emit(client.ContentPartAdded(response.id, item.id, response.message_index, response.speaks))
 
 
@@ -123,26 +125,51 @@ def note_gone(step: Step, item_id: str) -> None:
 # ---------------------------------------------------------------- calls
 
 
-def show_call(step: Step, response: Response, item: CallItem) -> int:
-    """Shows a whole call, and writes it into the history; returns its output index."""
-    index = response.next_index
-    _begin_item(step, response, replace(item, arguments_json="", status=ItemStatus.IN_PROGRESS), index)
+def show_draft(step: Step, response: Response, draft: Draft) -> Draft:
+    """Shows the client what is new of a call that is being written; returns it as it is known then."""
+    if not draft.item_id:
+        item = CallItem(step.new_item_id(), draft.call_id, draft.name, "", status=ItemStatus.IN_PROGRESS)
+        draft = replace(draft, item_id=item.id, output_index=_begin_item(step, response, item))
+    more = draft.text[len(draft.shown) :]
+    if more:
+        event = client.ToolArgumentsDelta(response.id, draft.item_id, draft.output_index, draft.call_id, more)
+        step.emit(event)
+    return replace(draft, shown=draft.text)
+
+
+def end_call(step: Step, response: Response, draft: Draft, *, on_client: bool) -> CallItem:
+    """The call is written: shows the rest of it, and puts it into the history."""
+    draft = show_draft(step, response, draft)
+    item = CallItem(draft.item_id, draft.call_id, draft.name, draft.text, on_client)
+    _add_call(response, item, draft.output_index)
+    place = (response.id, item.id, draft.output_index)
+    step.emit(client.ToolArgumentsDone(*place, item.call_id, item.name, item.arguments_json))
+    if not response.out_of_band:
+        add(step, item)
+    step.emit(client.OutputItemDone(response.id, draft.output_index, item))
+    return item
+
+
+def end_drafts(step: Step, response: Response) -> None:
+    """The response ends: calls that were not written to their end are none, but the client has seen them begin."""
+    for draft in response.drafts:
+        if draft.item_id:
+            item = CallItem(draft.item_id, draft.call_id, draft.name, draft.shown, status=ItemStatus.INCOMPLETE)
+            _add_call(response, item, draft.output_index)
+            step.emit(client.OutputItemDone(response.id, draft.output_index, item))
+    response.drafts = ()
+
+
+def _add_call(response: Response, item: CallItem, index: int) -> None:
     response.call_items = (*response.call_items, item)
-    if not response.out_of_band:
-        put(step, item)
-    if item.arguments_json:
-        step.emit(client.ToolArgumentsDelta(response.id, item.id, index, item.call_id, item.arguments_json))
-    step.emit(client.ToolArgumentsDone(response.id, item.id, index, item.call_id, item.name, item.arguments_json))
-    if not response.out_of_band:
-        step.emit(client.ItemDone(item, previous_id(step, item.id)))
-    step.emit(client.OutputItemDone(response.id, index, item))
-    return index
+    response.call_indexes = (*response.call_indexes, index)
 
 
-def _begin_item(step: Step, response: Response, item: Item, index: int) -> None:
+def _begin_item(step: Step, response: Response, item: Item) -> int:
+    index = response.items_begun
+    response.items_begun += 1
     step.emit(client.OutputItemAdded(response.id, index, item))
-    if not response.out_of_band:
-        step.emit(client.ItemAdded(item, previous_id(step, item.id)))
+    return index
 
 
 # ---------------------------------------------------------------- the response
@@ -163,8 +190,9 @@ def shown(response: Response, status: ResponseStatus, reason: StatusReason, hear
     whole = status is ResponseStatus.COMPLETED
     final = ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE
     item = message(response, final, heard, interrupted=status is ResponseStatus.CANCELLED)
-    before, after = response.call_items[: response.calls_before], response.call_items[response.calls_before :]
-    output: tuple[Item, ...] = (*before, *((item,) if item.text else ()), *after)
+    output: list[tuple[int, Item]] = [*zip(response.call_indexes, response.call_items, strict=True)]
+    if item.text:
+        output.append((response.output_index, item))
     used = client.ResponseUsage(
         usage.input_tokens,
         usage.cached_tokens,
@@ -178,7 +206,7 @@ def shown(response: Response, status: ResponseStatus, reason: StatusReason, hear
         status,
         reason,
         response.failure,
-        output,
+        tuple(one for _, one in sorted(output, key=itemgetter(0))),
         used,
         timing(response),
         response.options,

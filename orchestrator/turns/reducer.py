@@ -218,6 +218,7 @@ _HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     events.PlaybackReported: _on_report,
     events.AnswerText: _for_answer(answering.on_text),
     events.AnswerCall: _for_answer(answering.on_call),
+    events.AnswerCallPiece: _for_answer(answering.on_call_piece),
     events.AnswerFinished: _for_answer(answering.on_finished),
     events.AnswerFailed: _for_answer(failures.on_answer_failed),
     events.WordSpoken: _for_speech(_on_word_spoken),

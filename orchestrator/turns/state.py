@@ -15,7 +15,7 @@ from typing import TypeVar
 from orchestrator.turns.actions import CloseStatus, Cue
 from orchestrator.turns.client import Error, TranscriptWord
 from orchestrator.turns.events import AnswerCall, AnswerEnd, Usage
-from orchestrator.turns.items import Item, Word
+from orchestrator.turns.items import CallItem, Item, Word
 from orchestrator.turns.settings import Config, ResponseOptions
 
 
@@ -100,6 +100,21 @@ class Marks:
     audio_duration: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A function call that the model has not finished writing."""
+
+    call_id: str
+    name: str
+    text: str
+    """The arguments so far."""
+    item_id: str = ""
+    """Its item, once the client knows it."""
+    output_index: int = 0
+    shown: str = ""
+    """The arguments that the client has had."""
+
+
 @dataclass(slots=True)
 class Response:
     """An answer on its way: written, spoken, played."""
@@ -131,8 +146,8 @@ class Response:
     # what the client has been shown of it
     message_index: int | None = None
     """Output index of the message; None: it has not begun."""
-    calls_before: int = 0
-    """Calls that come before the message."""
+    items_begun: int = 0
+    """Items that the client has been told of; the output index of the next."""
 
     # the model
     answer_id: str = ""
@@ -144,7 +159,11 @@ class Response:
     """The text that the client has been sent, if it is only written."""
     calls: tuple[AnswerCall, ...] = ()
     """Calls that wait for the commit."""
-    call_items: tuple[Item, ...] = ()
+    drafts: tuple[Draft, ...] = ()
+    """Calls that are still being written."""
+    call_items: tuple[CallItem, ...] = ()
+    call_indexes: tuple[int, ...] = ()
+    """Output index of each of `call_items`."""
     end: AnswerEnd | None = None
     usage: Usage = field(default_factory=Usage)
 
@@ -181,12 +200,7 @@ class Response:
     @property
     def output_index(self) -> int:
         """Output index of the message, or what it would be if it began now."""
-        return len(self.call_items) if self.message_index is None else self.message_index
-
-    @property
-    def next_index(self) -> int:
-        """Output index of the next item."""
-        return len(self.call_items) + (self.message_index is not None)
+        return self.items_begun if self.message_index is None else self.message_index
 
 
 @dataclass(frozen=True, slots=True)

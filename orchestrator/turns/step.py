@@ -72,6 +72,7 @@ class Step:
         """An item has this id, or will have it."""
         turn = self.state.turn
         coming = {response.item_id for response in self.responses()} | ({turn.item_id} if turn else set())
+        coming |= {draft.item_id for response in self.responses() for draft in response.drafts}
         return item_id in coming or any(item.id == item_id for item in self.state.items)
 
     @property

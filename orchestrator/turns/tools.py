@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.turns import client, output
 from orchestrator.turns.actions import CancelTool, RunTool
 from orchestrator.turns.client import ErrorReason, WorkStatus
-from orchestrator.turns.events import AnswerCall, ToolFailed, ToolFinished
+from orchestrator.turns.events import AnswerCall, AnswerCallPiece, ToolFailed, ToolFinished
 from orchestrator.turns.items import CallItem, ResultItem
-from orchestrator.turns.state import PendingCall, Response
+from orchestrator.turns.state import Draft, PendingCall, Response
 from orchestrator.turns.step import Step
 from orchestrator.turns.transcript import add, place
 
@@ -15,6 +17,26 @@ from orchestrator.turns.transcript import add, place
 def tool_timer(call_id: str) -> str:
     """How long a result is waited for."""
     return f"tool:{call_id}"
+
+
+def draft(step: Step, response: Response, event: AnswerCallPiece) -> None:
+    """More of a call: shown at once, if the client knows the response."""
+    known = next((one for one in response.drafts if one.call_id == event.call_id), None)
+    draft = (
+        Draft(event.call_id, event.name, event.text)
+        if known is None
+        else replace(known, name=known.name or event.name, text=known.text + event.text)
+    )
+    response.drafts = (*(one for one in response.drafts if one is not known), draft)
+    if response.committed:
+        show_drafts(step, response)
+
+
+def show_drafts(step: Step, response: Response) -> None:
+    """Shows what has been written of calls."""
+    if any(one.name for one in response.drafts):
+        output.begin_before_call(step, response)
+    response.drafts = tuple(output.show_draft(step, response, one) if one.name else one for one in response.drafts)
 
 
 def dispatch(step: Step, response: Response) -> None:
@@ -33,10 +55,13 @@ def _run(step: Step, response: Response, call: AnswerCall) -> None:
     on_client, slow = (spec.on_client, spec.slow) if spec else (False, False)
     if on_client and not step.state.config.answer_tool_results:
         slow = True
-    item = CallItem(step.new_item_id(), call.call_id, call.name, call.arguments_json, on_client)
-    index = output.show_call(step, response, item)
+    draft = next((one for one in response.drafts if one.call_id == call.call_id), Draft(call.call_id, "", ""))
+    response.drafts = tuple(one for one in response.drafts if one is not draft)
+    draft = replace(draft, name=call.name, text=call.arguments_json)
+    item = output.end_call(step, response, draft, on_client=on_client)
     if response.out_of_band:
         return
+    index = response.call_indexes[-1]
     pending = PendingCall(call.call_id, call.name, response.id, item.id, index, on_client, slow)
     step.state.calls = (*step.state.calls, pending)
     if spec is None:

@@ -138,7 +138,7 @@ class LlmSession(Protocol):
     """One conversation's exchange with the language model."""
 
     def answer(self, request: AnswerRequest) -> AsyncIterator[Event]:
-        """Writes an answer: `AnswerText`, `AnswerCall`, then `AnswerFinished`. Closing the iterator stops it.
+        """Writes an answer: texts, pieces of calls, whole calls, then `AnswerFinished`. Closing the iterator stops it.
 
         Raises:
             MeshError: it fails; the next answer may work.

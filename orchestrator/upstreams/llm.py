@@ -185,6 +185,7 @@ class GrpcLlmSession:
         self, exchange: _Exchange, answer_id: str, response: llm_pb2.GenerateResponse
     ) -> AsyncIterator[Event]:
         calls: dict[int, events.AnswerCall] = {}
+        told: dict[int, int] = {}
         while True:
             match response.WhichOneof("event"):
                 case "text" if response.text.text and not response.text.reasoning:
@@ -198,6 +199,11 @@ class GrpcLlmSession:
                         piece.name or known.name,
                         known.arguments_json + piece.arguments_json_delta,
                     )
+                    whole = calls[piece.index]
+                    if whole.call_id and whole.name:
+                        more = whole.arguments_json[told.get(piece.index, 0) :]
+                        told[piece.index] = len(whole.arguments_json)
+                        yield events.AnswerCallPiece(answer_id, whole.call_id, whole.name, more)
                 case "finished":
                     exchange.unfinished = ""
                     finished = response.finished

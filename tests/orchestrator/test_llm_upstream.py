@@ -121,7 +121,13 @@ async def test_calls_are_joined_and_messages_carry_everything(services: tuple[Se
     )
     tools = (ToolDefinition("f", "does f", "{}"),)
     heard = await collect(llm.answer(AnswerRequest("a", messages, tools, max_output_tokens=9)))
-    assert heard[:2] == [events.AnswerCall("a", "1", "f", '{"a": 1}'), events.AnswerCall("a", "2", "g", "")]
+    assert heard[:5] == [
+        events.AnswerCallPiece("a", "2", "g", ""),
+        events.AnswerCallPiece("a", "1", "f", '{"a"'),
+        events.AnswerCallPiece("a", "1", "f", ": 1}"),
+        events.AnswerCall("a", "1", "f", '{"a": 1}'),
+        events.AnswerCall("a", "2", "g", ""),
+    ]
     start = got[0]
     assert start.messages[0].interrupted
     assert start.messages[1].tool_calls[0].name == "f"

@@ -24,6 +24,7 @@ from orchestrator.turns.events.requests import (
 )
 from orchestrator.turns.events.services import (
     AnswerCall,
+    AnswerCallPiece,
     AnswerEnd,
     AnswerFailed,
     AnswerFinished,
@@ -63,6 +64,7 @@ __all__ = [
     "ActivityEnded",
     "ActivityStarted",
     "AnswerCall",
+    "AnswerCallPiece",
     "AnswerEnd",
     "AnswerFailed",
     "AnswerFinished",
@@ -136,6 +138,7 @@ Event = (
     | PlaybackReported
     | AnswerText
     | AnswerCall
+    | AnswerCallPiece
     | AnswerFinished
     | AnswerFailed
     | WordSpoken

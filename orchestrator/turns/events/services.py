@@ -24,6 +24,16 @@ class AnswerCall:
     arguments_json: str
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerCallPiece:
+    """The next piece of a call's arguments; the whole `AnswerCall` follows, with the same id. It may come alone."""
+
+    answer_id: str
+    call_id: str
+    name: str
+    text: str
+
+
 class AnswerEnd(enum.Enum):
     """Why an answer ended."""
 

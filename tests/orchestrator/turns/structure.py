@@ -59,7 +59,9 @@ class Structure:
                     assert item.id not in there.parts, "an item ended before its part"
                     assert item.status is not ItemStatus.IN_PROGRESS
                 else:
-                    assert item.id in there.arguments_done
+                    assert isinstance(item, CallItem)
+                    assert (item.id in there.arguments_done) == (item.status is ItemStatus.COMPLETED)
+                    assert item.arguments_json == there.arguments.get(item.id, "")
                 there.ended.append(item.id)
             case client.ContentPartAdded(response_id, item_id, index, spoken):
                 there = self.open[response_id]

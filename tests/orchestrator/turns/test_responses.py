@@ -67,9 +67,9 @@ def test_a_call_is_told_with_its_arguments_and_only_then_run() -> None:
     assert sequence(play) == [
         "ResponseCreated",
         "OutputItemAdded",
-        "ItemAdded",
         "ToolArgumentsDelta",
         "ToolArgumentsDone",
+        "ItemAdded",
         "ItemDone",
         "OutputItemDone",
         "ResponseDone",
@@ -78,6 +78,45 @@ def test_a_call_is_told_with_its_arguments_and_only_then_run() -> None:
     assert isinstance(added.item, CallItem)
     assert (added.output_index, added.item.arguments_json, added.item.status) == (0, "", ItemStatus.IN_PROGRESS)
     assert play.told(client.ToolArgumentsDelta)[0][1].delta == '{"on": true}'
+
+
+def test_arguments_are_shown_as_they_are_written() -> None:
+    play = Play(config(LAMP), llm_delay=60.0)
+    play.at(1.0, events.ResponseRequested())
+    for at, piece in ((1.1, ""), (1.2, '{"on"'), (1.3, ": true}")):
+        play.at(at, events.AnswerCallPiece("answer_1", "c1", "lamp", piece))
+    play.at(1.4, events.AnswerCall("answer_1", "c1", "lamp", '{"on": true}'), events.AnswerFinished("answer_1"))
+    play.until(2)
+    assert play.times(client.OutputItemAdded) == [1.1]
+    assert [(when, event.delta) for when, event in play.told(client.ToolArgumentsDelta)] == [
+        (1.2, '{"on"'),
+        (1.3, ": true}"),
+    ]
+    assert play.times(client.ToolArgumentsDone) == play.times(client.ItemAdded) == [1.4]
+
+
+def test_a_call_that_is_cut_off_is_none_but_its_item_ends() -> None:
+    play = Play(config(LAMP), llm_delay=60.0)
+    play.at(1.0, events.ResponseRequested())
+    play.at(1.1, events.AnswerCallPiece("answer_1", "c1", "lamp", '{"on"'), events.ResponseCancelled())
+    play.until(2)
+    ((_, ended),) = play.told(client.OutputItemDone)
+    assert isinstance(ended.item, CallItem)
+    assert (ended.item.status, ended.item.arguments_json) == (ItemStatus.INCOMPLETE, '{"on"')
+    assert play.told(client.ToolArgumentsDone) == []
+    assert play.state.items == ()
+
+
+def test_a_preemptive_answer_shows_its_call_when_the_turn_has_ended() -> None:
+    play = Play(config(LAMP, preemptive=True), llm_delay=60.0)
+    play.user("light on", at=1.0, until=1.6)
+    play.until(1.9)
+    ((_, start),) = play.did(actions.StartAnswer)
+    play.feed(events.AnswerCallPiece(start.answer_id, "c1", "lamp", "{"))
+    assert play.told(client.OutputItemAdded) == []
+    play.until(3)
+    play.feed(events.AnswerCallPiece(start.answer_id, "c1", "lamp", "}"))
+    assert [event.delta for _, event in play.told(client.ToolArgumentsDelta)] == ["{", "}"]
 
 
 def test_text_before_a_call_comes_before_it_though_it_is_spoken_later() -> None:

@@ -61,6 +61,8 @@ class Watcher:
         self.flushes: list[int] = []
         self.tools: dict[str, bool] = {}
         self.call_of: dict[str, str] = {}
+        self.drafts: dict[str, tuple[str, str, str]] = {}
+        """Calls that are being written: the answer, the function, the arguments so far."""
         self.created: list[str] = []
         self.ended: dict[str, client.Response] = {}
         self.player: Player | None = None

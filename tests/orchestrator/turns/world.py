@@ -98,6 +98,8 @@ class World(Watcher):
             lambda d: self.feed(events.ItemRequested(self.some_item(d), "event")),
             self.put,
             lambda d: self.feed(events.ResponseCancelled(min(self.asides, default="resp_0"))),
+            self.piece,
+            self.whole,
         )
 
     def pass_time(self, seconds: float) -> None:
@@ -182,6 +184,28 @@ class World(Watcher):
         self.call_of[call_id] = self.answers.get(answer, "")
         name = ("clock", "lamp", "search", "nothing", END_CONVERSATION, "clock")[d % 6]
         self.feed(events.AnswerCall(answer, call_id, name, "{}"))
+
+    def piece(self, d: int) -> None:
+        """More of a call, or the beginning of one."""
+        drafts = list(self.drafts)
+        if not drafts or d % 3 == 0:
+            self.last_calls += 1
+            call_id, answer = f"call_{self.last_calls}", self.some_answer(d // 3)
+            self.drafts[call_id] = (answer, ("clock", "lamp", "search", END_CONVERSATION)[d % 4], "")
+            self.call_of[call_id] = self.answers.get(answer, "")
+        else:
+            call_id = drafts[d % len(drafts)]
+        answer, name, text = self.drafts[call_id]
+        more = ("", '{"a', '": 1}')[d % 3]
+        self.drafts[call_id] = (answer, name, text + more)
+        self.feed(events.AnswerCallPiece(answer, call_id, name, more))
+
+    def whole(self, d: int) -> None:
+        """A call that was begun is complete."""
+        if self.drafts:
+            call_id = list(self.drafts)[d % len(self.drafts)]
+            answer, name, text = self.drafts.pop(call_id)
+            self.feed(events.AnswerCall(answer, call_id, name, text))
 
     def finish_answer(self, d: int) -> None:
         end = events.AnswerEnd.LENGTH if d % 7 == 0 else events.AnswerEnd.STOP
