@@ -12,7 +12,7 @@ from pydantic_settings import CliPositionalArg
 
 from mesh.cli import Command
 from mesh.client.settings import ClientSettings, on_interrupt, require_serving
-from mesh.errors import MeshError
+from mesh.errors import MeshError, ResourceExhaustedError
 
 if TYPE_CHECKING:
     from mesh.client.conversation import Conversation, Sink, Source
@@ -49,6 +49,7 @@ class TalkSettings(ClientSettings):
     barge_in: float | None = Field(
         None, ge=0, description="Interrupt: speak each file this many seconds after the assistant began to sound."
     )
+    wait: float = Field(0.0, ge=0, description="When the mesh is full, go on asking for a place for this many seconds.")
     mute: bool = Field(False, description="With the microphone: do not play the answer on the loudspeaker.")
 
     @model_validator(mode="after")
@@ -79,6 +80,29 @@ def run(settings: TalkSettings) -> int:
 
 
 async def _talk(settings: TalkSettings, utterances: list[Utterance], view: JsonView | TerminalView) -> int:
+    """Talks as soon as there is a place."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.wait
+    while True:
+        try:
+            return await _converse(settings, utterances, view)
+        except _NoPlaceError as refusal:
+            if loop.time() + refusal.delay > deadline:
+                raise MeshError(f"{refusal.message}. Try again in {refusal.delay:.2g} s, or with --wait") from None
+            view.notice(f"{refusal.message}; trying again in {refusal.delay:.2g} s")
+            await asyncio.sleep(refusal.delay)
+
+
+class _NoPlaceError(MeshError):
+    """There is no place for a conversation just now; nothing was said yet."""
+
+    def __init__(self, error: ResourceExhaustedError) -> None:
+        cause = error.message.removeprefix("orchestrator service: ")
+        super().__init__(f"the mesh is full: {cause}" if error.reason == "AT_CAPACITY" else cause)
+        self.delay = error.retry_delay
+
+
+async def _converse(settings: TalkSettings, utterances: list[Utterance], view: JsonView | TerminalView) -> int:
     from mesh.client.conversation import Conversation
     from mesh.client.script import Script
 
@@ -106,6 +130,10 @@ async def _talk(settings: TalkSettings, utterances: list[Utterance], view: JsonV
             try:
                 with on_interrupt(stop):
                     await conversation.run()
+            except ResourceExhaustedError as error:
+                if conversation.player is not None:
+                    raise
+                raise _NoPlaceError(error) from None
             finally:
                 _report(conversation, settings, view)
     return 130 if stopped and not settings.uses_microphone else 0

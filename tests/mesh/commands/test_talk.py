@@ -14,6 +14,8 @@ import pytest
 import soundfile
 
 from mesh.durations import to_duration
+from mesh.errors import ResourceExhaustedError
+from mesh.status import to_proto, to_trailers
 from tests.mesh.client import events
 from tests.mesh.commands.scripted import Orchestrator, Stage, serving, unmute
 from unmute.conversation.v1 import conversation_pb2 as pb
@@ -173,8 +175,9 @@ async def lose_stt(stage: Stage) -> None:
     await stage.until(lambda stage: stage.ended)
 
 
-async def be_full(stage: Stage) -> None:
-    await stage.context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "all 4 sessions are taken")
+async def be_full(stage: Stage, delay: float = 7.0) -> None:
+    status = to_proto(ResourceExhaustedError("all 4 sessions are taken", retry_delay=delay))
+    await stage.context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message, to_trailers(status))
 
 
 async def vanish(stage: Stage) -> None:
@@ -199,7 +202,7 @@ async def say_nothing(stage: Stage) -> None:
     ("play", "message"),
     [
         (lose_stt, "speech to text (stt): the stream broke off"),
-        (be_full, "all 4 sessions are taken"),
+        (be_full, "the mesh is full: all 4 sessions are taken. Try again in 7 s, or with --wait"),
         (vanish, "orchestrator"),
         (close, "closed the conversation before everything was answered"),
         (babble, "before session_created"),
@@ -218,6 +221,25 @@ async def test_every_failure_is_one_line_that_names_its_cause(
     assert message in errors
     assert errors.startswith("unmute talk: ")
     assert errors.count("\n") == 1
+
+
+async def test_who_waits_gets_the_place_that_comes_free(
+    unix_address: str, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = 0
+
+    async def full_at_first(stage: Stage) -> None:
+        nonlocal calls
+        calls += 1
+        await (be_full(stage, delay=0.01) if calls < 3 else answer(stage))
+
+    async with serving(unix_address, Orchestrator(full_at_first).add):
+        code = await unmute("talk", str(question), "--orchestrator", unix_address, "--start-at", "0", "--wait", "20")
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert calls == 3
+    assert "the mesh is full: all 4 sessions are taken; trying again in 0.01 s" in printed
+    assert "Blue." in printed
 
 
 @pytest.mark.parametrize(
