@@ -22,6 +22,7 @@ from mesh.errors import (
     UnavailableError,
 )
 from mesh.exposure import warn_of_plain_token
+from mesh.renewal import RenewedChannel
 from mesh.secrets import split_tokens
 from mesh.status import DOMAIN, read_details
 from mesh.tls import ClientTls, client_tls, explain
@@ -76,7 +77,11 @@ def open_channel(
         return grpc.aio.insecure_channel(target, options=list(merged.items()), interceptors=interceptors)
     if name:
         merged["grpc.ssl_target_name_override"] = name
-    return grpc.aio.secure_channel(target, tls.credentials(), options=list(merged.items()), interceptors=interceptors)
+
+    def connect(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, credentials, options=list(merged.items()), interceptors=interceptors)
+
+    return RenewedChannel(tls, connect)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, service: str, address: str = "") -> MeshError:

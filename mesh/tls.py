@@ -94,6 +94,11 @@ class ClientTls:
     identity: Identity | None = None
     """What is shown to a service that asks for a certificate."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it is made of."""
+        return _present(self.ca, *((self.identity.cert, self.identity.key) if self.identity else ()))
+
     def credentials(self) -> grpc.ChannelCredentials:
         """Returns gRPC's credentials, of the files as they are now.
 
@@ -275,7 +280,7 @@ class Reloaded(Generic[T]):
                 return self._value
             try:
                 self._value, self._seen = self._load(), stamp
-                _log.info("read new certificates: %s", self._files[0])
+                _log.info("read new certificates: %s", ", ".join(str(path) for path in self._files))
             except TlsError as error:
                 # A certificate and its key are seldom replaced in one go.
                 if stamp != self._tried:

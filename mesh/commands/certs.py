@@ -21,8 +21,7 @@ _HOST = re.compile(r"[0-9A-Za-z_.:*-]{1,253}")
 class CertsSettings(CommandSettings):
     """Makes a certificate authority for development, and a certificate of it for every service and for clients.
 
-    The authority's key is not kept: to add a certificate, make all anew with --overwrite; running services take them
-    over, clients when they start again.
+    The authority's key is not kept: to add a certificate, make all anew with --overwrite; what runs takes them over.
     """
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_CERTS_")

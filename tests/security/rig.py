@@ -53,7 +53,7 @@ def client_of(folder: Path, *, with_identity: bool = True) -> ClientTls:
     return ClientTls(authority, identity if with_identity else None)
 
 
-def server_files(folder: Path, name: str = "stt") -> dict[str, Path]:
+def server_files(folder: Path, name: str = "stt") -> dict[str, Any]:
     identity, _ = from_folder(folder, name)
     return {"tls_cert": identity.cert, "tls_key": identity.key}
 

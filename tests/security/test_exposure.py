@@ -67,7 +67,7 @@ def test_nothing_is_open_to_a_network_unguarded(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError):
         # A certificate of its own tells callers who it is, not it who they are.
         load(*OPEN, "--tls-cert", "c.pem", "--tls-key", "c.key")
-    assert load(*OPEN, "--tls-cert", "c.pem", "--tls-key", "c.key", "--tls-client-ca", "ca.pem")
+    assert load(*OPEN, "--tls-cert", "c.pem", "--tls-key", "c.key", "--tls-client-ca", "ca.pem").host == OPEN[1]
     assert load(*OPEN, "--insecure").host == OPEN[1]
     for name, value in (
         ("UNMUTE_INSECURE", "true"),

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import cli
 from mesh.authority import make_folder
@@ -137,6 +138,32 @@ async def test_a_service_takes_new_certificates_over_once_they_are_right(
         replace(foreign_certs / "ca.pem", mine / "ca.pem")
         assert await answer(address, new) == b"ok"
         assert "not signed" in await refusal(address, old)
+
+
+@pytest.mark.promise("reload")
+async def test_a_caller_takes_new_certificates_over_and_goes_on_with_open_calls(
+    certs: Path, foreign_certs: Path, tmp_path: Path
+) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    shutil.copytree(certs, mine)
+    shutil.copytree(certs, theirs)
+    async with (
+        echoing(client_of(certs), **server_files(theirs), tls_client_ca=theirs / "ca.pem") as address,
+        open_channel(address, tls=client_of(mine)) as channel,
+    ):
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watched = health.Watch(health_pb2.HealthCheckRequest(service=NAME))
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
+        for file in ("stt.pem", "stt.key", "ca.pem"):
+            replace(foreign_certs / file, theirs / file)
+        # The old connection stands.
+        assert await call(channel, "unary_unary", METHOD) == b"ok"
+        for file in ("ca.pem", "client.pem", "client.key"):
+            replace(foreign_certs / file, mine / file)
+        assert await call(channel, "unary_unary", METHOD) == b"ok"
+        assert await answer(address, client_of(mine)) == b"ok"
+        assert not watched.done()
+        watched.cancel()
 
 
 @pytest.mark.promise("https")

@@ -42,7 +42,9 @@ async def running(llm: Any = None) -> AsyncIterator[dict[str, str]]:
         port=ports["orchestrator"],
         voices=ROOT / "voices.yaml",
         service_timeout=60,
-        **{name: addresses[name] for name in ("stt", "tts", "llm")},
+        stt=addresses["stt"],
+        tts=addresses["tts"],
+        llm=addresses["llm"],
     )
     tts_settings = TtsSettings(port=ports["tts"])
     services: list[tuple[Any, Any]] = [
