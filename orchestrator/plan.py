@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mesh.audio import Format, read_format
-from mesh.durations import to_duration, to_seconds
 from mesh.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from orchestrator.characters import Character, Characters, choose_voice
-from orchestrator.detection import read_detection, write_detection
+from orchestrator.config import (
+    FIELD,
+    check_mask,
+    in_force,
+    merge,
+    read_max_tokens,
+    read_modalities,
+    read_speaking_rate,
+    read_turns,
+)
 from orchestrator.feeds import FeedError, Feeds
 from orchestrator.prompts.base import COMPACT_CONTEXT_TOKENS, Headline, PromptContext, system_prompt
 from orchestrator.prompts.news import News
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.tools import ToolBox
 from orchestrator.tools.choice import Functions, of_server, read_choice, read_functions
-from orchestrator.turns.settings import Config, TurnSettings
+from orchestrator.turns.settings import Config
 from orchestrator.upstreams import Services, Voice
 from unmute.conversation.v1 import conversation_pb2 as pb
 
-FIELD = "session_update.session"
 MAX_INSTRUCTIONS = 100_000
 DEFAULT_RATE = 24_000
 
@@ -93,7 +99,7 @@ class Planner:
         Raises:
             MeshError: it cannot be served; names the field.
         """
-        merged = _merge(old.proto, update)
+        merged = merge(old.proto, update)
         for name in ("input_format", "output_format"):
             if merged.HasField(name) and getattr(merged, name) != getattr(old.proto, name):
                 raise InvalidArgumentError(f"{FIELD}.{name}", "is fixed by the first message")
@@ -129,7 +135,7 @@ class Planner:
             output_format = read_format(config.output_format, f"{FIELD}.output_format")
         else:
             output_format = Format(voice.sample_rate or DEFAULT_RATE)
-        turns = _turns(config, settings)
+        turns = read_turns(config, settings)
         functions = await self._session_functions(config, only_given=only_given_functions)
         speaks = read_modalities(config.output_modalities, f"{FIELD}.output_modalities") is not False
         languages = self._languages(config, language)
@@ -146,7 +152,7 @@ class Planner:
             debug=config.debug,
         )
         return Plan(
-            proto=_in_force(config, input_format, output_format, voice, turns, self._default.id),
+            proto=in_force(config, input_format, output_format, voice, turns, self._default.id),
             services=self._services,
             input_format=input_format,
             output_format=output_format,
@@ -154,11 +160,11 @@ class Planner:
             language_code=language,
             stt_language_codes=languages,
             voice=voice,
-            speaking_rate=_speaking_rate(config),
+            speaking_rate=read_speaking_rate(config, voice),
             config=core,
             functions=functions,
             only_given_functions=only_given_functions,
-            max_output_tokens=_max_tokens(config),
+            max_output_tokens=read_max_tokens(config),
         )
 
     async def _prompt(
@@ -272,114 +278,6 @@ class Planner:
             use, name = read_choice(config.tool_choice, config.tool_name, functions, field)
             functions = replace(functions, use=use, name=name)
         return functions
-
-
-def read_modalities(modalities: Sequence[pb.Modality.ValueType], field: str) -> bool | None:
-    """Whether a response is spoken; None: the request does not say.
-
-    Raises:
-        InvalidArgumentError: `field` holds something else.
-    """
-    if not modalities:
-        return None
-    if any(one not in (pb.MODALITY_TEXT, pb.MODALITY_AUDIO) for one in modalities):
-        raise InvalidArgumentError(field, "must be TEXT or AUDIO")
-    return pb.MODALITY_AUDIO in modalities
-
-
-def _merge(old: pb.SessionConfig, update: pb.SessionUpdate) -> pb.SessionConfig:
-    """The settings after an update; what it does not change stays.
-
-    Raises:
-        InvalidArgumentError: the mask names what is no setting.
-    """
-    session = update.session
-    merged = pb.SessionConfig()
-    merged.CopyFrom(old)
-    roots = {path.partition(".")[0] for path in update.update_mask.paths}
-    if "instructions" in roots or (not roots and session.HasField("instructions")):
-        # Another character comes with its own voice.
-        merged.ClearField("voice_id")
-    if roots:
-        check_mask(update)
-        update.update_mask.MergeMessage(session, merged, True, True)
-        return merged
-    for repeated in ("tools", "language_codes", "output_modalities"):
-        if len(getattr(session, repeated)):
-            merged.ClearField(repeated)
-    if (mode := session.turn_detection.WhichOneof("mode")) is not None:
-        # Of the old mode nothing stays: its threshold would win over a new eagerness.
-        merged.turn_detection.ClearField(mode)
-    merged.MergeFrom(session)
-    return merged
-
-
-def check_mask(update: pb.SessionUpdate) -> None:
-    """Checks the mask of an update.
-
-    Raises:
-        InvalidArgumentError: it names what is no setting.
-    """
-    if not update.update_mask.IsValidForDescriptor(pb.SessionConfig.DESCRIPTOR):
-        raise InvalidArgumentError("session_update.update_mask", "names what is no setting of a session")
-
-
-def _turns(config: pb.SessionConfig, settings: OrchestratorSettings) -> TurnSettings:
-    turns = TurnSettings(
-        silence_duration=settings.silence_duration,
-        pause_threshold=settings.pause_threshold,
-        preemptive=settings.preemptive,
-        idle_timeout=settings.silence_fill or None,
-        max_output_lead=settings.max_output_lead,
-        drain_duration=max(0.5, 0.8 * settings.drain_seconds),
-    )
-    turns = read_detection(config.turn_detection, turns, f"{FIELD}.turn_detection")
-    if config.HasField("max_output_lead"):
-        lead = to_seconds(config.max_output_lead)
-        if not 0.02 <= lead <= 10:
-            raise InvalidArgumentError(f"{FIELD}.max_output_lead", "must be 0.02 to 10 seconds")
-        turns = replace(turns, max_output_lead=lead)
-    return turns
-
-
-def _speaking_rate(config: pb.SessionConfig) -> float | None:
-    if not config.HasField("speaking_rate"):
-        return None
-    if not 0.25 <= config.speaking_rate <= 4:
-        raise InvalidArgumentError(f"{FIELD}.speaking_rate", "must be 0.25 to 4")
-    return config.speaking_rate
-
-
-def _max_tokens(config: pb.SessionConfig) -> int | None:
-    if not config.HasField("max_output_tokens"):
-        return None
-    if config.max_output_tokens < 1:
-        raise InvalidArgumentError(f"{FIELD}.max_output_tokens", "must be at least 1")
-    return config.max_output_tokens
-
-
-def _in_force(
-    config: pb.SessionConfig,
-    input_format: Format,
-    output_format: Format,
-    voice: Voice,
-    turns: TurnSettings,
-    character_id: str,
-) -> pb.SessionConfig:
-    """The settings with their defaults filled in."""
-    full = pb.SessionConfig()
-    full.CopyFrom(config)
-    full.input_format.CopyFrom(input_format.to_proto())
-    full.output_format.CopyFrom(output_format.to_proto())
-    if voice.id:
-        full.voice_id = voice.id
-    if full.instructions.WhichOneof("instructions") is None:
-        full.instructions.preset.character_id = character_id
-    if not full.output_modalities:
-        full.output_modalities.append(pb.MODALITY_AUDIO)
-    full.max_output_lead.CopyFrom(to_duration(turns.max_output_lead))
-    write_detection(turns, full.turn_detection)
-    return full
 
 
 def _base(code: str) -> str:

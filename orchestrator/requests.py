@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mesh.durations import to_seconds
 from mesh.errors import InvalidArgumentError
+from orchestrator.config import check_rate, read_modalities
 from orchestrator.dictation import Dictation
-from orchestrator.plan import Plan, Planner, read_modalities
+from orchestrator.plan import Plan, Planner
 from orchestrator.turns import events
 from orchestrator.turns.items import CallItem, Item, ItemRef, MessageItem, ResultItem, Role
 from orchestrator.turns.settings import ResponseOptions
@@ -160,7 +161,10 @@ async def _options(config: pb.ResponseConfig, plan: Plan, planner: Planner, dict
     if config.HasField("instructions"):
         instructions = await planner.instructions(config.instructions, plan, f"{field}.instructions")
     if config.HasField("voice_id"):
-        voice_id = planner.voice(config.voice_id, f"{field}.voice_id").id
+        voice = planner.voice(config.voice_id, f"{field}.voice_id")
+        if plan.speaking_rate is not None:
+            check_rate(plan.speaking_rate, voice, f"{field}.voice_id")
+        voice_id = voice.id
     if config.HasField("max_output_tokens"):
         max_tokens = config.max_output_tokens
         if max_tokens < 1:

@@ -122,6 +122,10 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
         if start > len(voices):
             raise InvalidArgumentError("page_token", "is not one that this server gave")
         capabilities = self._engine.capabilities
+        rates = None
+        if capabilities.speaking_rate is not None:
+            slowest, fastest = capabilities.speaking_rate
+            rates = tts_pb2.RateRange(slowest=slowest, fastest=fastest)
         return tts_pb2.ListVoicesResponse(
             voices=[
                 tts_pb2.Voice(
@@ -132,6 +136,7 @@ class TtsService(tts_pb2_grpc.TextToSpeechServiceServicer):
                     native_sample_rate_hertz=capabilities.sample_rate,
                     model=capabilities.model,
                     license=voice.licence,
+                    speaking_rates=rates,
                 )
                 for voice in voices[start : start + count]
             ],

@@ -27,6 +27,8 @@ class Voice:
     """Hz at which it speaks without resampling; 0 if it does not say."""
     attribution: str = ""
     display_name: str = ""
+    speaking_rates: tuple[float, float] = (1.0, 1.0)
+    """The slowest and the fastest it can speak; 1 is normal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ def _load_of(answer: stt_pb2.ListModelsResponse | llm_pb2.ListModelsResponse) ->
 
 
 def _voice(voice: tts_pb2.Voice) -> Voice:
+    rates = voice.speaking_rates
     return Voice(
         id=voice.id,
         model=voice.model,
@@ -183,4 +184,5 @@ def _voice(voice: tts_pb2.Voice) -> Voice:
         sample_rate=voice.native_sample_rate_hertz,
         attribution=voice.attribution,
         display_name=voice.display_name,
+        speaking_rates=(rates.slowest, rates.fastest) if voice.HasField("speaking_rates") else (1.0, 1.0),
     )

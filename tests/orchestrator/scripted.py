@@ -229,7 +229,7 @@ class ScriptedMesh:
             stt_language_codes=self.stt_languages,
             llm=LlmModel("scripted", self.context_tokens, self.tools),
             voices=(
-                Voice("heart", "hibari", ("en-US",), RATE, display_name="Heart"),
+                Voice("heart", "hibari", ("en-US",), RATE, display_name="Heart", speaking_rates=(0.8, 1.25)),
                 Voice("heart-low", "hibari", ("en-US",), RATE),
                 Voice("claire", "kyutai", ("fr",), RATE),
             ),

@@ -264,6 +264,24 @@ def test_the_first_message_says_what_the_session_is_to_be() -> None:
     run(scene())
 
 
+def test_a_speed_that_the_voice_does_not_have_is_refused() -> None:
+    async def scene() -> None:
+        async with stage() as play:
+            play.begin(speaking_rate=1.2)
+            await play.wait("session_created")
+            update(play, "a", speaking_rate=1.6)
+            error = await play.wait("error")
+            assert error.field == "session_update.session.speaking_rate"
+            assert "0.8 to 1.25" in error.message
+            respond(play, "b", voice_id="claire")
+            assert (await play.wait("error", 2)).field == "response_create.response.voice_id"
+            update(play, "c", speaking_rate=1.0)
+            respond(play, voice_id="claire")
+            assert (await play.wait("response_done")).response.voice_id == "claire"
+
+    run(scene())
+
+
 def test_who_debugs_sees_the_history() -> None:
     async def scene() -> None:
         async with stage(ScriptedMesh(answers=["Hello you."])) as play:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -270,13 +271,17 @@ async def test_an_engine_that_fails_ends_the_call(stub: Any, engine: ScriptedEng
     assert engine.used_slots == 0
 
 
-async def test_voices(stub: Any) -> None:
+async def test_voices(stub: Any, engine: ScriptedEngine) -> None:
     answer = await stub.ListVoices(tts_pb2.ListVoicesRequest(), timeout=TIMEOUT)
     assert [voice.id for voice in answer.voices] == ["one", "two", "three"]
     assert answer.next_page_token == ""
     voice = answer.voices[1]
     assert list(voice.language_codes) == ["fr-FR", "en-US"]
     assert (voice.native_sample_rate_hertz, voice.model, voice.license) == (RATE, "scripted", "MIT")
+    assert not voice.HasField("speaking_rates"), "the engine has one speed"
+    engine.capabilities = replace(engine.capabilities, speaking_rate=(0.5, 2.0))
+    answer = await stub.ListVoices(tts_pb2.ListVoicesRequest(), timeout=TIMEOUT)
+    assert answer.voices[0].speaking_rates == tts_pb2.RateRange(slowest=0.5, fastest=2.0)
     french = await stub.ListVoices(tts_pb2.ListVoicesRequest(language_code="fr"), timeout=TIMEOUT)
     assert [voice.id for voice in french.voices] == ["two"]
 
