@@ -18,6 +18,11 @@ _COLOURS = {"stt": "cyan", "tts": "magenta", "llm": "yellow", "orchestrator": "b
 _WIDTH = 12
 
 
+def _colour(name: str) -> str:
+    """The colour of a process: that of its service, `stt` of `stt-2`."""
+    return _COLOURS.get(name.partition("-")[0], "")
+
+
 class PlainDisplay:
     """One plain line for everything that happens; for files, pipes and people who want no colour."""
 
@@ -56,7 +61,7 @@ class LiveDisplay:
 
     def line(self, name: str, text: str) -> None:
         """Shows a line of a service's log, above the table."""
-        self._console.print(Text.assemble((f"{name:<{_WIDTH}} | ", _COLOURS.get(name, "")), text), soft_wrap=True)
+        self._console.print(Text.assemble((f"{name:<{_WIDTH}} | ", _colour(name)), text), soft_wrap=True)
 
     def state(self, name: str, state: str, detail: str = "") -> None:
         """Shows what happened to a service."""
@@ -73,7 +78,7 @@ class LiveDisplay:
         table = Table.grid(padding=(0, 2))
         for name, state in self._states.items():
             mark = Text("✓", style="green") if state == "ready" else self._spinner
-            table.add_row(mark, Text(name, style=_COLOURS.get(name, "")), Text(state), Text(self._addresses[name]))
+            table.add_row(mark, Text(name, style=_colour(name)), Text(state), Text(self._addresses[name]))
         table.add_row("", "", Text(f"{time.monotonic() - self._began:.0f} s", style="dim"), "")
         return table
 

@@ -31,6 +31,8 @@ ORDER = ("stt", "tts", "llm", "orchestrator")
 PAGE = "ui"
 # In the order of their ports after a base port.
 _BY_PORT = ("orchestrator", "stt", "tts", "llm", PAGE)
+REPLICA_STEP = 10
+"""Ports between two processes of a service."""
 DRAIN_SECONDS = 2.0
 PROBE_SECONDS = 1.0
 
@@ -65,6 +67,11 @@ class UpSettings(CommandSettings):
     llm_python: str | None = Field(
         default=None, description="Python of another environment, to run the language model with. Unset: this one."
     )
+    stt_replicas: int = Field(
+        default=1, ge=1, le=64, description="Processes of speech to text; each further one listens 10 ports higher."
+    )
+    tts_replicas: int = Field(default=1, ge=1, le=64, description="Processes of text to speech, likewise.")
+    llm_replicas: int = Field(default=1, ge=1, le=64, description="Processes of the language model, likewise.")
     model: str | None = Field(default=None, description="Language model, as `unmute llm --model` takes it.")
     gpu: int | None = Field(
         default=None,
@@ -108,26 +115,38 @@ class UpSettings(CommandSettings):
             return tuple(name for name in (*ORDER, PAGE) if name in wanted)
         return (*ORDER, PAGE) if self.page and page_is_installed() else ORDER
 
+    def replicas(self, name: str) -> tuple[str, ...]:
+        """Returns the names of a service's processes: `stt`, `stt-2` and so on."""
+        count: int = getattr(self, f"{name}_replicas", 1)
+        return (name, *(f"{name}-{number}" for number in range(2, count + 1)))
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Names of the processes to start; all that is asked by name takes these."""
+        return tuple(process for name in self.services for process in self.replicas(name))
+
     def listen_host(self, name: str) -> str:
         """Returns the address that a service listens on."""
         return self.ui_host if name == PAGE and self.ui_host else self.host
 
     def port(self, name: str) -> int:
         """Returns the port of a service."""
+        kind, offset = _kind(name), _offset(name)
         if self.base_port is not None:
-            return self.base_port + _BY_PORT.index(name)
-        port: int = getattr(self, f"{name}_port")
-        return port
+            return self.base_port + _BY_PORT.index(kind) + offset
+        port: int = getattr(self, f"{kind}_port")
+        return port + offset
 
     def metrics_port(self, name: str) -> int | None:
         """Returns the port of a service's metrics; None if they are not served."""
+        kind, offset = _kind(name), _offset(name)
         if self.metrics_base_port is not None:
-            return self.metrics_base_port + _BY_PORT.index(name)
-        return METRICS_PORTS[name] if self.metrics else None
+            return self.metrics_base_port + _BY_PORT.index(kind) + offset
+        return METRICS_PORTS[kind] + offset if self.metrics else None
 
     def python(self, name: str) -> str:
         """Returns the Python that runs a service: engines whose packages contradict each other live apart."""
-        chosen: str | None = getattr(self, f"{name}_python", None)
+        chosen: str | None = getattr(self, f"{_kind(name)}_python", None)
         return sys.executable if chosen is None else str(Path(chosen).expanduser())
 
     def address(self, name: str) -> str:
@@ -140,14 +159,14 @@ class UpSettings(CommandSettings):
 def run(settings: UpSettings) -> int:
     """Runs the mesh until Ctrl-C or SIGTERM."""
     settings, environments = with_gpus(settings)
-    for name in settings.services:
+    for name in settings.processes:
         if shutil.which(settings.python(name)) is None:
-            raise MeshError(f"--{name}-python: there is no program {settings.python(name)}")
+            raise MeshError(f"--{_kind(name)}-python: there is no program {settings.python(name)}")
         _check_free(name, settings.listen_host(name), settings.port(name))
         if (metrics_port := settings.metrics_port(name)) is not None:
             _check_free(f"{name}'s metrics", "127.0.0.1", metrics_port)
         if settings.tls_dir is not None:
-            from_folder(settings.tls_dir.expanduser(), name)[0].read()
+            from_folder(settings.tls_dir.expanduser(), _kind(name))[0].read()
     return asyncio.run(_supervise(settings, environments))
 
 
@@ -162,6 +181,8 @@ def with_gpus(settings: UpSettings) -> tuple[UpSettings, dict[str, dict[str, str
     changed: dict[str, str] = {}
     environments: dict[str, dict[str, str]] = {}
     for name, preset in gpus.make_presets(settings.gpu, gpus.find_gpus()).items():
+        if len(settings.replicas(name)) > 1:
+            raise MeshError(f"--{name}-replicas: --gpu gives the memory of a GPU to one process of each service")
         if name in settings.services and getattr(settings, f"{name}_engine") is None:
             chosen = getattr(settings, f"{name}_python") is not None
             changed[f"{name}_engine"] = preset.engine
@@ -194,12 +215,12 @@ def arguments(name: str, settings: UpSettings) -> list[str]:
     if name == "orchestrator":
         for upstream in settings.services:
             if upstream not in (PAGE, "orchestrator"):
-                flags += [f"--{upstream}", settings.address(upstream)]
+                flags += [f"--{upstream}", ",".join(map(settings.address, settings.replicas(upstream)))]
         return flags
-    engine = getattr(settings, f"{name}_engine")
+    engine = getattr(settings, f"{_kind(name)}_engine")
     if engine is not None:
         flags += ["--engine", engine]
-    if name == "llm" and settings.model is not None:
+    if _kind(name) == "llm" and settings.model is not None:
         flags += ["--model", settings.model]
     return flags
 
@@ -211,7 +232,7 @@ def make_child(name: str, settings: UpSettings, more: Mapping[str, str]) -> Chil
     from mesh.supervisor import Child
     from mesh.tls import LOCAL_NAME, client_tls
 
-    folder = settings.tls_dir
+    kind, folder = _kind(name), settings.tls_dir
     tls = client_tls(folder)
     https = folder is not None or bool(os.environ.get("UNMUTE_UI_TLS_CERT"))
 
@@ -220,19 +241,19 @@ def make_child(name: str, settings: UpSettings, more: Mapping[str, str]) -> Chil
             return await answers_http(settings.address(name), "/healthz", PROBE_SECONDS, https=https)
         # A new channel each time: one that is used again would wait between its attempts to connect.
         async with open_channel(settings.address(name), tls=tls, name=LOCAL_NAME) as channel:
-            health = await check_health(channel, HEALTH_NAMES[name], PROBE_SECONDS)
+            health = await check_health(channel, HEALTH_NAMES[kind], PROBE_SECONDS)
         return health.state is HealthState.SERVING
 
     environment = {
         # The services share the cores of one machine.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PYTHONUNBUFFERED": "1",
-        f"UNMUTE_{name.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        f"UNMUTE_{kind.upper()}_DRAIN_SECONDS": str(DRAIN_SECONDS),
         **more,
     }
     if folder is not None:
-        environment |= folder_environment(folder.expanduser().absolute(), name)
-    command = [settings.python(name), "-m", "mesh", name, *arguments(name, settings)]
+        environment |= folder_environment(folder.expanduser().absolute(), kind)
+    command = [settings.python(name), "-m", "mesh", kind, *arguments(name, settings)]
     return Child(name, command, probe, environment)
 
 
@@ -240,9 +261,9 @@ async def _supervise(settings: UpSettings, environments: Mapping[str, Mapping[st
     from mesh.commands.display import make_display
     from mesh.supervisor import Supervisor
 
-    addresses = {name: settings.address(name) for name in settings.services}
+    addresses = {name: settings.address(name) for name in settings.processes}
     with make_display(addresses, make_hint(settings)) as display:
-        children = [make_child(name, settings, environments.get(name, {})) for name in settings.services]
+        children = [make_child(name, settings, environments.get(_kind(name), {})) for name in settings.processes]
         supervisor = Supervisor(children, display)
         loop = asyncio.get_running_loop()
 
@@ -270,6 +291,16 @@ def make_hint(settings: UpSettings) -> str:
             f"The mesh is up. Talk to it in a browser, {scheme}://{settings.address(PAGE)}, or a terminal: {terminal}"
         )
     return f"The mesh is up. Talk to it from another terminal: {terminal}"
+
+
+def _kind(name: str) -> str:
+    """The service that a process belongs to: `stt` of `stt-2`."""
+    return name.partition("-")[0]
+
+
+def _offset(name: str) -> int:
+    """How much higher its ports are than those of the service's first process."""
+    return REPLICA_STEP * (int(name.partition("-")[2] or 1) - 1)
 
 
 def _check_free(name: str, host: str, port: int) -> None:

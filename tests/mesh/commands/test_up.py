@@ -91,6 +91,22 @@ def test_flags_reach_the_service_they_are_for() -> None:
     assert upstreams[upstreams.index("--llm") + 1] == "127.0.0.1:7"
 
 
+def test_several_processes_of_a_service_have_ports_of_their_own_and_the_orchestrator_knows_all() -> None:
+    settings = load("--stt-replicas", "3", "--llm-replicas", "2", "--llm-engine", "openai", "--no-page", "--metrics")
+    assert settings.processes == ("stt", "stt-2", "stt-3", "tts", "llm", "llm-2", "orchestrator")
+    assert [settings.port(name) for name in settings.replicas("stt")] == [50051, 50061, 50071]
+    assert settings.metrics_port("stt-2") == (settings.metrics_port("stt") or 0) + 10
+    assert arguments("llm-2", settings)[-2:] == ["--engine", "openai"]
+    flags = arguments("orchestrator", settings)
+    assert flags[flags.index("--stt") + 1] == "127.0.0.1:50051,127.0.0.1:50061,127.0.0.1:50071"
+    assert flags[flags.index("--tts") + 1] == "127.0.0.1:50052"
+    child = make_child("stt-3", settings, {})
+    assert (child.name, child.command[3]) == ("stt-3", "stt")
+    assert "UNMUTE_STT_DRAIN_SECONDS" in child.environment
+    with pytest.raises(UsageError, match="--tts-replicas"):
+        load("--tts-replicas", "0")
+
+
 def test_the_language_model_is_switched_by_one_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert arguments("llm", load("--llm-engine", "openai"))[-2:] == ["--engine", "openai"]
     monkeypatch.setenv("UNMUTE_LLM_ENGINE", "vllm")
