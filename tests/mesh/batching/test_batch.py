@@ -113,6 +113,22 @@ async def test_each_stream_hears_itself() -> None:
     assert program.closes == 1
 
 
+async def test_every_step_is_reported() -> None:
+    program = Echoing()
+    batch = make(program)
+    steps: list[float] = []
+    batch.report_steps(steps.append)
+    try:
+        await batch.start()
+        stream = await enter(batch, program)
+        stream.say("one", "two")
+        assert [await stream.next(), await stream.next()] == ["one", "two"]
+    finally:
+        await batch.close()
+    assert len(steps) == 2
+    assert all(step >= 0 for step in steps)
+
+
 async def test_the_next_tenant_of_a_row_hears_nothing_of_the_last() -> None:
     program = Echoing()
     async with started(program, size=1) as batch:
