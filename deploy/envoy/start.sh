@@ -27,7 +27,7 @@ drain() {
     [[ $(open_calls) == 0 ]] && break
     sleep 1
   done
-  kill -TERM "$envoy"
+  kill -TERM "$envoy" 2>/dev/null
 }
 
 if [[ ${1:-} == ready ]]; then

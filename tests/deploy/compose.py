@@ -68,7 +68,7 @@ class Processes:
 
     def __post_init__(self) -> None:
         self.ports = {name: free_port() for name in PORTS}
-        self.edge, self.admin, self.metrics = free_port(), free_port(), free_port()
+        self.edge, self.inside, self.admin, self.metrics = (free_port() for _ in range(4))
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def here(self, text: str) -> str:
@@ -76,6 +76,7 @@ class Processes:
         for name, usual in PORTS.items():
             text = re.sub(rf"(dns:///)?\b{name}:{usual}\b", f"127.0.0.1:{self.ports[name]}", text)
             text = text.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{self.ports[name]}")
+        text = text.replace("proxy:8081", f"127.0.0.1:{self.inside}")
         return text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - replaced, not bound
 
     def environment(self, name: str) -> dict[str, str]:
@@ -119,7 +120,7 @@ class Processes:
                 text = text.replace(
                     f"address: {name}, port_value: {usual}", f"address: 127.0.0.1, port_value: {self.ports[name]}"
                 )
-            for usual, port in ((8080, self.edge), (9901, self.admin), (9902, self.metrics)):
+            for usual, port in ((8080, self.edge), (8081, self.inside), (9901, self.admin), (9902, self.metrics)):
                 text = text.replace(f"port_value: {usual}", f"port_value: {port}")
             (folder / path.name).write_text(text, encoding="utf-8")
         # A base id of its own: Envoys of one machine share memory by it.

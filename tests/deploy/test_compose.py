@@ -10,6 +10,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ STAGES = read(ROOT / "Dockerfile")
 PROFILES = ("cpu", "gpu", "gpu3")
 OURS = ("stt", "tts", "llm", "orchestrator", PAGE)
 READY_SECONDS = 150.0
+PROXY_SECONDS = 30.0
 QUESTION = "How do bees make honey?"
 FORMAT = {"encoding": "AUDIO_ENCODING_PCM_S16LE", "sample_rate_hertz": 24_000}
 SESSION = {"input_format": FORMAT, "output_format": FORMAT}
@@ -179,12 +182,16 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 
 def wait_until_ready(started: Processes) -> None:
     """The proxy asks its upstreams every second or two; the page's health comes through it."""
-    while True:
-        try:
-            if fetch(f"http://127.0.0.1:{started.edge}/api/health")["ready"]:
-                return
-        except (urllib.error.URLError, ConnectionError):
-            continue
+    deadline = time.monotonic() + PROXY_SECONDS
+    while not is_ready(started):
+        assert time.monotonic() < deadline, (started.folder / "proxy.log").read_text()
+
+
+def is_ready(started: Processes) -> bool:
+    try:
+        return bool(fetch(f"http://127.0.0.1:{started.edge}/api/health")["ready"])
+    except (urllib.error.URLError, ConnectionError):
+        return False
 
 
 def wait_until_refused(started: Processes) -> None:
@@ -193,6 +200,7 @@ def wait_until_refused(started: Processes) -> None:
             fetch(f"http://127.0.0.1:{started.edge}/healthz")
         except (urllib.error.URLError, ConnectionError):
             return
+        time.sleep(0.1)
 
 
 def fetch(url: str, method: str = "GET") -> Any:
