@@ -115,10 +115,14 @@ class Mesh:
 
 
 @contextmanager
-def running(mesh: Mesh, service: str, *flags: str, port: int = 0) -> Iterator[str]:
+def running(
+    mesh: Mesh, service: str, *flags: str, port: int = 0, environment: dict[str, str] | None = None
+) -> Iterator[str]:
     """One more process of a service, with the rest of the mesh around it; yields its address."""
     port = port or free_port()
-    process = subprocess.Popen(mesh.command(service, "--port", str(port), *flags), cwd=ROOT, env=mesh.environment)
+    process = subprocess.Popen(
+        mesh.command(service, "--port", str(port), *flags), cwd=ROOT, env=mesh.environment | (environment or {})
+    )
     try:
         yield f"127.0.0.1:{port}"
     finally:
@@ -138,7 +142,8 @@ async def until_serving(service: str, address: str) -> None:
 
 def choose_base_port() -> int:
     """Returns the usual port if its row of five is free, else the first of five that are."""
-    candidates: list[int] = [DEFAULT_PORT, *range(51_200, 60_000, 10)]
+    # Below the ports that systems give to those who connect.
+    candidates: list[int] = [DEFAULT_PORT, *range(21_200, 32_000, 10)]
     for port in candidates:
         if all(_is_free(port + offset) for offset in range(len(SERVICES))):
             return port

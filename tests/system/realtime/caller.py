@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from mesh.audio import read_audio_file, write_wav
 RATE = 24_000
 FRAME = RATE * 40 // 1000
 PATIENCE = 60.0
+
+
+def from_pcm(data: bytes) -> NDArray[np.float32]:
+    """Returns 16-bit PCM as samples in [-1, 1]."""
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
 
 
 class Caller:
@@ -76,7 +81,7 @@ class Caller:
 
     def save(self, response_id: str, path: Path) -> float:
         """Writes a response's audio, PCM, as a file and returns its seconds."""
-        samples = np.frombuffer(self.audio(response_id), "<i2").astype(np.float32) / 32768
+        samples = from_pcm(self.audio(response_id))
         write_wav(path, samples, self.rate)
         return len(samples) / self.rate
 
@@ -117,7 +122,7 @@ async def calling(
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(caller._listen())
             await caller.until("session.created")
-            await connection.session.update(session={"type": "realtime", **session})
+            await connection.session.update(session=cast("Any", {"type": "realtime", **session}))
             await caller.until("session.updated")
             speaking = tasks.create_task(caller._speak())
             try:

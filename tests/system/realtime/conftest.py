@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.system.mesh import Mesh, answers, free_port, running, until_serving
+from tests.system.mesh import Mesh, free_port, running, until_serving
 from tests.system.scripted_llm import ScriptedLlm, scripted_llm
 
 
@@ -44,7 +47,21 @@ async def _tooled(mesh: Mesh) -> AsyncIterator[Tooled]:
         gateway = stack.enter_context(running(mesh, "gateway", "--orchestrator", orchestrator, port=port))
         await until_serving("llm", llm)
         await until_serving("orchestrator", orchestrator)
-        async with asyncio.timeout(60):
-            while not await asyncio.to_thread(answers, f"http://{gateway}/healthz"):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await until_answering(f"http://{gateway}")
         yield Tooled(f"http://{gateway}/v1", model)
+
+
+async def until_answering(url: str, authority: Path | None = None) -> None:
+    """Returns when the gateway at `url` serves; `authority` is who signed its certificate."""
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(_answers, f"{url}/healthz", authority):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def _answers(url: str, authority: Path | None) -> bool:
+    trusted = ssl.create_default_context(cafile=authority) if authority is not None else None
+    try:
+        with urllib.request.urlopen(url, timeout=2, context=trusted):  # noqa: S310
+            return True
+    except OSError:
+        return False

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from agents import function_tool
 from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession
+from numpy.typing import NDArray
 
 from mesh.audio import read_audio_file, write_wav
 from tests.system.mesh import ROOT, Mesh, words
+from tests.system.realtime.caller import from_pcm
 from tests.system.realtime.conftest import Tooled
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
@@ -59,9 +61,8 @@ class Conversation:
         ]
         return [event for event in all_raw if event["type"] == kind]
 
-    def heard(self) -> np.ndarray:
-        audio = b"".join(event.audio.data for event in self.events if event.type == "audio")
-        return np.frombuffer(audio, "<i2").astype(np.float32) / 32768
+    def heard(self) -> NDArray[np.float32]:
+        return from_pcm(b"".join(event.audio.data for event in self.events if event.type == "audio"))
 
     async def listen(self) -> None:
         async for event in self.session:

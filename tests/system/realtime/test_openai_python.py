@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,8 +108,8 @@ async def test_typed_text_is_answered_in_writing(mesh: Mesh) -> None:
     async with calling(mesh.realtime_url, output_modalities=["text"]) as caller:
         caller.microphone = False
         connection = caller.connection
-        question = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION_TEXT}]}
-        await connection.conversation.item.create(item=question)  # type: ignore[arg-type]
+        question: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION_TEXT}]}
+        await connection.conversation.item.create(item=question)
         await caller.until("conversation.item.done")
         await connection.response.create()
         done = await caller.until("response.done")
@@ -120,10 +121,9 @@ async def test_typed_text_is_answered_in_writing(mesh: Mesh) -> None:
 
         # Beside the conversation, with labels of its own.
         here = len(caller.events)
-        aside = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say hello."}]}
-        await connection.response.create(
-            response={"conversation": "none", "input": [aside], "metadata": {"topic": "aside"}}  # type: ignore[list-item]
-        )
+        aside: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say hello."}]}
+        labelled: Any = {"conversation": "none", "input": [aside], "metadata": {"topic": "aside"}}
+        await connection.response.create(response=labelled)
         other = await caller.until("response.done", after=here)
         assert other.response.status == "completed"
         assert other.response.metadata == {"topic": "aside"}
@@ -190,7 +190,7 @@ async def test_what_is_wrong_is_told_and_the_session_goes_on(mesh: Mesh) -> None
     async with calling(mesh.realtime_url, output_modalities=["text"]) as caller:
         caller.microphone = False
         connection = caller.connection
-        wrong = [
+        wrong: list[tuple[Any, str]] = [
             ({"type": "no.such.event", "event_id": "1"}, "type"),
             ({"type": "input_audio_buffer.append", "event_id": "2", "audio": "%%%"}, "audio"),
             ({"type": "response.create", "event_id": "3", "response": 7}, "response"),
@@ -210,7 +210,7 @@ async def test_what_is_wrong_is_told_and_the_session_goes_on(mesh: Mesh) -> None
         ]
         for event, param in wrong:
             here = len(caller.events)
-            await connection.send(event)  # type: ignore[arg-type]
+            await connection.send(event)
             error = (await caller.until("error", after=here)).error
             assert error.event_id == event["event_id"]
             assert error.type == "invalid_request_error"
