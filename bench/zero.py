@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 import numpy as np
@@ -333,18 +333,34 @@ class ZeroMesh:
 
 
 @asynccontextmanager
-async def zero_mesh(folder: Path, tracers: Mapping[str, Tracer] | None = None) -> AsyncIterator[ZeroMesh]:
-    """Serves everything on sockets in `folder`; services with a tracer, by short name, are traced."""
+async def zero_mesh(
+    folder: Path,
+    tracers: Mapping[str, Tracer] | None = None,
+    *,
+    server_options: tuple[tuple[str, int], ...] = (),
+    **orchestrator: Any,
+) -> AsyncIterator[ZeroMesh]:
+    """Serves everything on sockets in `folder`.
+
+    Args:
+        folder: the sockets are named after the services, that of the orchestrator `all`.
+        tracers: services with a tracer, by short name, are traced.
+        server_options: of every gRPC server.
+        orchestrator: settings of the orchestrator.
+    """
     engines = (ZeroStt(), ZeroLlm(), ZeroTts())
     addresses = {name: f"unix:{folder / name}" for name in ("stt", "llm", "tts", "all")}
     settings = OrchestratorSettings(
-        stt=addresses["stt"],
-        llm=addresses["llm"],
-        tts=addresses["tts"],
-        max_sessions=SLOTS,
-        # On a busy machine the engines take no time, but everything else does.
-        service_timeout=60,
-        seed=1,
+        **{
+            "stt": addresses["stt"],
+            "llm": addresses["llm"],
+            "tts": addresses["tts"],
+            "max_sessions": SLOTS,
+            # On a busy machine the engines take no time, but everything else does.
+            "service_timeout": 60,
+            "seed": 1,
+            **orchestrator,
+        }
     )
     metrics = Metrics()
     telemetry = {
@@ -358,7 +374,7 @@ async def zero_mesh(folder: Path, tracers: Mapping[str, Tracer] | None = None) -
     }
     servers = []
     for name, service in services.items():
-        server = grpc.aio.server(interceptors=[MeshInterceptor(name, metrics=metrics)])
+        server = grpc.aio.server(interceptors=[MeshInterceptor(name, metrics=metrics)], options=server_options)
         service.register(server)
         # The orchestrator asks a service that it has not heard of for a while whether it is there.
         healthy = health.aio.HealthServicer()
@@ -373,7 +389,7 @@ async def zero_mesh(folder: Path, tracers: Mapping[str, Tracer] | None = None) -
         async with open_channel(addresses["all"]) as channel:
             yield ZeroMesh(channel, engines, metrics)
     finally:
-        for server in reversed(servers):
+        # The orchestrator first: it watches the others, and they would wait for it to stop.
+        for server, service in reversed(list(zip(servers, services.values(), strict=True))):
             await server.stop(1)
-        for service in services.values():
             await service.close()

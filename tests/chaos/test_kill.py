@@ -7,74 +7,19 @@ Real processes, with engines that take no time. What needs exact times, as the f
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 
-from bench.soak import Caller
-from bench.zero import PHRASES, VOICE_RATE
+from bench.zero import VOICE_RATE
 from bench.zero_processes import MODELS, ZeroProcesses
 from mesh.channels import from_rpc_error, open_channel
 from mesh.errors import UnavailableError
-from unmute.conversation.v1 import conversation_pb2 as pb
+from tests.chaos.callers import CLOCK, PATIENCE, STORY, Witness, is_event
 
-ANSWER, STORY, CLOCK, *_ = PHRASES
-PATIENCE = 30.0
 FLAGS = ("--service-timeout", "10")
-
-
-class Witness(Caller):
-    """A caller whom errors do not stop. What comes is read at once: a read of gRPC's that is given up ends the call."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(channel, VOICE_RATE)
-        self._came: asyncio.Queue[pb.ConverseResponse | grpc.aio.AioRpcError] = asyncio.Queue()
-        self._reading = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        try:
-            async for event in self._call:
-                self._came.put_nowait(event)
-        except grpc.aio.AioRpcError as error:
-            self._came.put_nowait(error)
-
-    async def until(self, wanted: Callable[[pb.ConverseResponse], bool]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                event = await self._came.get()
-                if isinstance(event, grpc.aio.AioRpcError):
-                    raise event
-                if event.HasField("output_audio_delta"):
-                    await self._play(event.output_audio_delta)
-                if wanted(event):
-                    return
-
-    async def is_answered(self) -> None:
-        """Asks until there is a whole answer: what is said while a service is away may be lost, as the error says."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                await self.say(ANSWER)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(2):
-                        await self.until(_is_whole)
-                        return
-
-    async def leave(self) -> None:
-        """Goes as a lost connection does."""
-        self.vanish()
-        await asyncio.wait([self._reading])
-
-
-def _is_whole(event: pb.ConverseResponse) -> bool:
-    response = event.response_done.response
-    return response.status == pb.RESPONSE_STATUS_COMPLETED and bool(response.output)
-
-
-def is_event(name: str) -> Callable[[pb.ConverseResponse], bool]:
-    return lambda event: event.WhichOneof("event") == name
 
 
 async def listening(caller: Witness) -> None:
@@ -112,7 +57,7 @@ STAGES = (listening, endpointing, first_token, mid_speech, tool_call)
 @asynccontextmanager
 async def conversing(mesh: ZeroProcesses) -> AsyncIterator[Witness]:
     async with open_channel(mesh.addresses["orchestrator"]) as channel:
-        caller = Witness(channel)
+        caller = Witness(channel, VOICE_RATE)
         try:
             await caller.begin()
             yield caller
@@ -146,7 +91,7 @@ async def test_the_orchestrator_is_killed_at_every_stage() -> None:
                 await stage(caller)
                 await mesh.kill("orchestrator")
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await caller.until(lambda _: False)
+                    await caller.end_of_call()
                 assert isinstance(from_rpc_error(caught.value, "orchestrator"), UnavailableError)
             # The services notice that their caller has gone.
             await nothing_is_left(mesh)

@@ -39,6 +39,8 @@ class Play:
     microphone: asyncio.Task[None] | None = None
     pace: float = 0.0
     """Seconds that the client takes to read a message."""
+    slept: float = 0.0
+    """Seconds that the machine slept: the loop's clock went on, the audio's did not."""
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     # ------------------------------------------------------------ what the client does
@@ -70,16 +72,16 @@ class Play:
 
     async def say(self, text: str, seconds: float = 1.0) -> None:
         """The user says `text` from now on; returns when it has been said."""
-        stt, start = self.mesh.stt, self.now
+        stt, start = self.mesh.stt, self.offset
         stt.speech_start = start
         stt.hear(events.SpeechStarted(start))
         stt.unheard = f"{stt.unheard} {text}".strip()
         await asyncio.sleep(seconds / 2)
         half = " ".join(text.split()[: (len(text.split()) + 1) // 2])
-        stt.hear(events.InterimHeard(stt.segment, half, start, self.now))
+        stt.hear(events.InterimHeard(stt.segment, half, start, self.offset))
         await asyncio.sleep(seconds / 2)
-        stt.hear(events.InterimHeard(stt.segment, stt.unheard, start, self.now))
-        stt.hear(events.SpeechStopped(self.now))
+        stt.hear(events.InterimHeard(stt.segment, stt.unheard, start, self.offset))
+        stt.hear(events.SpeechStopped(self.offset))
 
     def type(self, text: str, event_id: str = "") -> None:
         message = pb.MessageItem(role=pb.ROLE_USER, content=[pb.ContentPart(text=text)])
@@ -91,6 +93,11 @@ class Play:
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    @property
+    def offset(self) -> float:
+        """Now, on the clock of the audio that is sent."""
+        return self.now - self.slept
 
     async def write(self, response: pb.ConverseResponse) -> None:
         if self.pace:
