@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from mesh.tracing import Attributes, Span
 
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 1.0
 _NONE: Mapping[str, str] = {}
 _PROPAGATOR = TraceContextTextMapPropagator()
 
