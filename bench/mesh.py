@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -72,7 +73,7 @@ class Measured:
     conversations: int
     report: Report
     busy: float
-    """Share of its core that the orchestrator used."""
+    """Share of its core that the measured process used."""
 
 
 async def measure(
@@ -84,11 +85,26 @@ async def measure(
     conversations: int,
     seconds: float,
     turns: int = 1000,
+    url: str = "",
+    watched: psutil.Process | None = None,
 ) -> Measured:
-    """Holds conversations for `seconds`; those of the first moments are not counted."""
+    """Holds conversations for `seconds`; those of the first moments are not counted.
+
+    Args:
+        mesh: whom to talk to.
+        speech: file of what is said.
+        where: who runs where.
+        console: shows how it goes on.
+        conversations: at once.
+        seconds: how long.
+        turns: of one call.
+        url: WebSocket of a gateway to talk through; empty: straight to the orchestrator.
+        watched: process whose share of its core is measured; None: the orchestrator.
+    """
     settings = LoadtestSettings(
         files=[speech],
         orchestrator=mesh.addresses["orchestrator"],
+        url=url,
         conversations=conversations,
         turns=turns,
         duration=seconds + WARM_UP_SECONDS,
@@ -98,8 +114,8 @@ async def measure(
         frame=FRAME_SECONDS,
         processes=len(where.clients),
     )
-    gathering, orchestrator = Gathering(), mesh.process("orchestrator")
-    before, busy_before = time.monotonic(), sum(orchestrator.cpu_times()[:2])
+    gathering, process = Gathering(), watched or mesh.process("orchestrator")
+    before, busy_before = time.monotonic(), sum(process.cpu_times()[:2])
     with Progress(gathering, console, turns=None, duration=settings.duration) as progress:
 
         def take(process: int, news: Any) -> None:
@@ -108,10 +124,10 @@ async def measure(
 
         await run_load(settings, take, asyncio.Event())
     spent = time.monotonic() - before
-    busy = (sum(orchestrator.cpu_times()[:2]) - busy_before) / spent
+    busy = (sum(process.cpu_times()[:2]) - busy_before) / spent
     counted = [turn for turn in gathering.turns if turn.began >= WARM_UP_SECONDS]
     setup = Setup(
-        protocol="converse",
+        protocol="realtime" if url else "converse",
         target="",
         conversations=conversations,
         turns=turns,
@@ -128,7 +144,8 @@ async def measure(
     return Measured(conversations, report, busy)
 
 
-def _table(rows: list[Measured], title: str) -> Table:
+def make_table(rows: list[Measured], title: str) -> Table:
+    """Returns what loads took, one a row."""
     table = Table("conversations", "turns", "p50", "p95", "p99", "client's lag p99", "bad", "gaps", "core", title=title)
     for column in table.columns:
         column.justify = "right"
@@ -148,7 +165,7 @@ async def share(speech: Path, where: Cores, console: Console, given: argparse.Na
     profile = given.profile
     async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator, profile=profile) as mesh:
         found = await measure(mesh, speech, where, console, conversations=given.conversations, seconds=given.seconds)
-    console.print(_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
+    console.print(make_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
     stage = found.report.stages["over_endpoint"]
     kept = stage.p50 <= AIM_P50 and stage.p99 <= AIM_P99 and found.report.clean
     console.print(f"aims: p50 {AIM_P50 * 1000:g} ms, p99 {AIM_P99 * 1000:g} ms: {'kept' if kept else 'missed'}")
@@ -164,7 +181,7 @@ async def capacity(speech: Path, where: Cores, console: Console, given: argparse
             p99s = [row.report.stages["over_endpoint"].p99 for row in rows]
             if p99s[-1] > 4 * p99s[0]:
                 break
-    console.print(_table(rows, f"Conversations on one core of an orchestrator\n{describe()}\n{where}"))
+    console.print(make_table(rows, f"Conversations on one core of an orchestrator\n{describe()}\n{where}"))
     held = [row.conversations for row, p99 in zip(rows, p99s, strict=True) if p99 <= 2 * p99s[0] and row.report.clean]
     console.print(f"before p99 doubles: {max(held)} conversations (aim: {AIM_CONVERSATIONS})")
     return max(held) >= AIM_CONVERSATIONS
@@ -201,7 +218,7 @@ async def soak(speech: Path, where: Cores, console: Console, given: argparse.Nam
     table = Table("after", "orchestrator's memory", title=f"{found.report.counts.turns} turns\n{describe()}\n{where}")
     for at, rss in samples[:: max(1, len(samples) // 20)]:
         table.add_row(f"{at:.0f} s", f"{rss / 2**20:.1f} MiB")
-    console.print(table, _table([found], "What the turns took"))
+    console.print(table, make_table([found], "What the turns took"))
     console.print(
         f"growth after warm-up {growth:+.1%} (aim: under {AIM_GROWTH:.0%}); stuck {found.report.counts.stuck}, failed "
         f"{found.report.counts.failed}; left: {slots} used slots; the orchestrator has {files} files, {threads} threads"
