@@ -148,7 +148,7 @@ class ServerSettings(TelemetrySettings):
         if not (guarded or self.insecure or is_loopback(self.host)):
             raise ValueError(
                 f"whoever reaches {self.host} could use this service: set UNMUTE_AUTH_TOKEN, or TLS with a client CA; "
-                "or --insecure where the network itself is private"
+                "or UNMUTE_INSECURE=true where the network itself is private"
             )
         return self
 

@@ -79,6 +79,7 @@ async def test_without_the_mesh_all_is_told_as_down(unix_address: str) -> None:
             assert closed.value.rcvd.code == 1013
 
 
+@pytest.mark.promise("gateway-keys")
 async def test_keys_are_asked_for_everywhere_but_for_health(unix_address: str) -> None:
     async with serving(unix_address, api_keys="first second") as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("v1/health")).status_code == 200
@@ -98,6 +99,7 @@ async def test_keys_are_asked_for_everywhere_but_for_health(unix_address: str) -
             assert (await read(socket))["type"] == "session.created"
 
 
+@pytest.mark.promise("gateway-keys")
 async def test_client_secrets(unix_address: str) -> None:
     async with serving(unix_address, api_keys="key") as url, AsyncOpenAI(api_key="key", base_url=f"{url}v1") as client:
         secret = await client.realtime.client_secrets.create(
@@ -126,6 +128,7 @@ async def test_client_secrets(unix_address: str) -> None:
             assert large.status_code == 400
 
 
+@pytest.mark.promise("gateway-origin")
 async def test_another_sites_page_needs_a_key(unix_address: str) -> None:
     async with serving(unix_address, allowed_origins=["https://friend.example"]) as url:
         assert await status_of(realtime(url), origin=FOREIGN) == 403
@@ -139,6 +142,7 @@ async def test_calls_over_sip_are_refused(unix_address: str) -> None:
         assert await status_of(realtime(url, "?call_id=rtc_1")) == 400
 
 
+@pytest.mark.promise("gateway-limits")
 async def test_no_more_sessions_than_there_may_be(unix_address: str) -> None:
     async with serving(unix_address, max_sessions=1) as url, connect(realtime(url)) as first:
         assert (await read(first))["type"] == "session.created"
@@ -151,6 +155,7 @@ async def test_no_more_sessions_than_there_may_be(unix_address: str) -> None:
             assert closed.value.rcvd.code == 1013
 
 
+@pytest.mark.promise("gateway-limits")
 async def test_a_message_that_is_too_large_closes_the_connection(unix_address: str) -> None:
     async with serving(unix_address, max_message_bytes=5000) as url, connect(realtime(url)) as socket:
         assert (await read(socket))["type"] == "session.created"

@@ -261,6 +261,7 @@ async def test_a_client_that_says_nothing_is_not_waited_for(unix_address: str) -
         assert (error["code"], closed[0]) == ("session_expired", 1000)
 
 
+@pytest.mark.promise("gateway-limits")
 async def test_a_client_that_goes_on_sending_nonsense_is_cut_off(unix_address: str) -> None:
     async with holding(unix_address) as (scene, _):
         for _ in range(int(ERROR_BURST) + 50):
@@ -269,6 +270,7 @@ async def test_a_client_that_goes_on_sending_nonsense_is_cut_off(unix_address: s
         assert (error["code"], closed[0]) == ("rate_limit_exceeded", 1008)
 
 
+@pytest.mark.promise("gateway-limits")
 async def test_audio_that_comes_too_fast_is_refused(unix_address: str) -> None:
     async with holding(unix_address, audio_burst_seconds=1) as (scene, _):
         scene.put("input_audio_buffer.append", event_id="long", audio="AAAA" * 40_000)

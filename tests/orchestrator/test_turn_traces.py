@@ -67,6 +67,7 @@ def test_a_spoken_turn_is_one_trace_whose_stages_follow_each_other() -> None:
     run(scene())
 
 
+@pytest.mark.promise("traces")
 def test_nothing_in_a_trace_tells_what_was_said() -> None:
     tracer = RecordingTracer()
 
