@@ -146,6 +146,11 @@ async def measure(rounds: int, tracer: Tracer) -> dict[str, float]:
 
     telemetry = Telemetry()
     stt = Measures(SttMetrics(telemetry.metrics.registry, ZeroStt(), lambda: 0.0), NO_TRACER)
+
+    def hear() -> None:
+        for _ in range(100):
+            stt.audio(FRAME)
+
     quiet, traced = observer(NO_TRACER), observer(tracer)
     return {
         "messages": float(len(audio)),
@@ -153,7 +158,7 @@ async def measure(rounds: int, tracer: Tracer) -> dict[str, float]:
         "core, audio": seconds(lambda: core(audio), rounds) / len(audio),
         "metrics, audio": seconds(lambda: see(quiet, audio), rounds) / len(audio),
         "traces, audio": seconds(lambda: see(traced, audio), rounds) / len(audio),
-        "stt, audio": seconds(lambda: [stt.audio(FRAME) for _ in range(100)].clear(), rounds) / 100,
+        "stt, audio": seconds(hear, rounds) / 100,
         "core, turn": seconds(lambda: core(steps), rounds),
         "metrics, turn": seconds(lambda: see(quiet, steps), rounds),
         "traces, turn": seconds(lambda: see(traced, steps), rounds),
