@@ -36,6 +36,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     *FLOW_OPTIONS,
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The answer to any other ping is waited for in this, by default a minute; keepalive then waits for it too.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
