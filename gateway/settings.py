@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from mesh.secrets import Tokens, shared_token
@@ -59,8 +59,9 @@ class GatewaySettings(ApiSettings, HttpsSettings, TelemetrySettings, AddressSett
     orchestrator: str = Field(
         default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
-    orchestrator_token: SecretStr | None = Field(
+    orchestrator_token: Tokens | None = Field(
         default_factory=shared_token,
+        validate_default=True,
         description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
     )
     drain_seconds: float = Field(

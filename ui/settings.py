@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from gateway.settings import ApiSettings
-from mesh.secrets import shared_token
+from mesh.secrets import Tokens, shared_token
 from mesh.settings import AddressSettings, HttpsSettings, TelemetrySettings, load_settings
 
 
@@ -20,8 +20,9 @@ class UiSettings(HttpsSettings, TelemetrySettings, AddressSettings):
     orchestrator: str = Field(
         default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
-    orchestrator_token: SecretStr | None = Field(
+    orchestrator_token: Tokens | None = Field(
         default_factory=shared_token,
+        validate_default=True,
         description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
     )
     root_path: str = Field(default="", description="Path prefix that a proxy puts before the page, as /voice.")
