@@ -44,7 +44,7 @@ async def test_on_a_phone_in_the_dark_behind_a_proxy_somebody_talks(mesh: Mesh, 
     with running(mesh, "ui", "--root-path", "/voice") as address:
         await until_answered(address, "/healthz", lambda: mesh.process.poll() is None)
         async with (
-            proxying(f"http://{address}", "/voice", tmp_path) as url,
+            proxying(f"http://{address}/", "/voice", tmp_path) as url,
             visiting(mesh, quiet_wav(tmp_path), MICROPHONE, url, color_scheme="dark", **PHONE) as page,
         ):
             await page.tap("[data-id=connect]")
@@ -61,7 +61,9 @@ async def test_on_a_phone_in_the_dark_behind_a_proxy_somebody_talks(mesh: Mesh, 
 
 async def test_the_page_and_the_orchestrator_go_and_come_back(mesh: Mesh, tmp_path: Path) -> None:
     ports = {"orchestrator": free_port(), "ui": free_port()}
-    flags = {"orchestrator": ("--max-sessions", "1"), "ui": ("--orchestrator", f"127.0.0.1:{ports['orchestrator']}")}
+    drain = ("--drain-seconds", "0")
+    upstream = f"127.0.0.1:{ports['orchestrator']}"
+    flags = {"orchestrator": ("--max-sessions", "1", *drain), "ui": ("--orchestrator", upstream, *drain)}
     with ExitStack() as orchestrator, ExitStack() as page_server:
 
         async def start(service: str, processes: ExitStack) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -100,7 +101,8 @@ _TELL_VIOLATIONS = """addEventListener('securitypolicyviolation',
 async def watch(context: BrowserContext, url: str) -> list[str]:
     """Returns a list that fills with what no page may do: throw, break its policy, ask others than `url`."""
     wrongs: list[str] = []
-    own = (url, "data:", "blob:", url.replace("http", "ws", 1))
+    # Gradio looks for its manifest at the root, whatever the prefix.
+    own = (url, "data:", "blob:", url.replace("http", "ws", 1), urljoin(url, "/manifest.json"))
     await context.add_init_script(_TELL_VIOLATIONS)
     context.on("weberror", lambda error: wrongs.append(str(error.error)))
     context.on("request", lambda request: None if request.url.startswith(own) else wrongs.append(request.url))
