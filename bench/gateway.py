@@ -33,7 +33,7 @@ from rich.table import Table
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.machine import cores, describe
-from bench.mesh import EXPLAIN, SPEECH_SECONDS, Cores, Measured, make_table, measure
+from bench.mesh import EXPLAIN, SPEECH_SECONDS, Cores, Measured, measure
 from bench.zero_processes import ZeroProcesses
 from gateway.translate.session import default_config
 from loadtest.speech import RATE
@@ -196,7 +196,7 @@ async def latency(where: GatewayCores, console: Console, given: argparse.Namespa
                     for what, seconds in found.items():
                         times.setdefault((what, name), []).append(seconds)
         call.cancel()
-    table = Table("", "direct p50 / p95", "gateway p50 / p95", "added p50", title=f"Added\n{describe()}\n{where}")
+    table = Table("", "direct p50 / p95", "gateway p50 / p95", "added p50", title=f"Added\n{given.machine}\n{where}")
     kept = True
     for what in ("round trip", "first audio"):
         direct, through_it = times[what, "direct"], times[what, "gateway"]
@@ -238,7 +238,25 @@ async def capacity(where: GatewayCores, console: Console, given: argparse.Namesp
                     watched=process,
                 )
                 rows.append(row)
-    console.print(make_table(rows, f"Conversations on one core of a gateway\n{describe()}\n{where}"))
+    table = Table(
+        "conversations",
+        "turns",
+        "answer p50",
+        "p95",
+        "client's lag p99",
+        "bad",
+        "gaps",
+        "the gateway's core",
+        title=f"Conversations on one core of a gateway\n{given.machine}\n{where}",
+    )
+    for row in rows:
+        answer, lag, counts = row.report.stages.get("answer"), row.report.client_lag, row.report.counts
+        times = ["-"] * 2 if answer is None else [f"{x * 1000:.0f} ms" for x in (answer.p50, answer.p95)]
+        late = "-" if lag is None else f"{lag.p99 * 1000:.0f} ms"
+        bad = counts.failed + counts.stuck + counts.early
+        cells = [row.conversations, counts.turns, *times, late, bad, counts.gaps, f"{row.busy:.0%}"]
+        table.add_row(*map(str, cells))
+    console.print(table)
     held = max((row.conversations for row in rows if row.report.clean and row.busy < 0.95), default=0)
     console.print(f"held: {held} conversations (aim: {AIM_CONVERSATIONS})")
     return held >= AIM_CONVERSATIONS
@@ -253,6 +271,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 40, 60, 80], help="of capacity")
     given = parser.parse_args()
     where, console = share_cores(), Console(width=130)
+    given.machine = describe()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, where.clients)
     return 0 if asyncio.run({"latency": latency, "capacity": capacity}[given.table](where, console, given)) else 1

@@ -144,8 +144,7 @@ async def measure(
     return Measured(conversations, report, busy)
 
 
-def make_table(rows: list[Measured], title: str) -> Table:
-    """Returns what loads took, one a row."""
+def _table(rows: list[Measured], title: str) -> Table:
     table = Table("conversations", "turns", "p50", "p95", "p99", "client's lag p99", "bad", "gaps", "core", title=title)
     for column in table.columns:
         column.justify = "right"
@@ -165,7 +164,7 @@ async def share(speech: Path, where: Cores, console: Console, given: argparse.Na
     profile = given.profile
     async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator, profile=profile) as mesh:
         found = await measure(mesh, speech, where, console, conversations=given.conversations, seconds=given.seconds)
-    console.print(make_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
+    console.print(_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
     stage = found.report.stages["over_endpoint"]
     kept = stage.p50 <= AIM_P50 and stage.p99 <= AIM_P99 and found.report.clean
     console.print(f"aims: p50 {AIM_P50 * 1000:g} ms, p99 {AIM_P99 * 1000:g} ms: {'kept' if kept else 'missed'}")
@@ -181,7 +180,7 @@ async def capacity(speech: Path, where: Cores, console: Console, given: argparse
             p99s = [row.report.stages["over_endpoint"].p99 for row in rows]
             if p99s[-1] > 4 * p99s[0]:
                 break
-    console.print(make_table(rows, f"Conversations on one core of an orchestrator\n{describe()}\n{where}"))
+    console.print(_table(rows, f"Conversations on one core of an orchestrator\n{describe()}\n{where}"))
     held = [row.conversations for row, p99 in zip(rows, p99s, strict=True) if p99 <= 2 * p99s[0] and row.report.clean]
     console.print(f"before p99 doubles: {max(held)} conversations (aim: {AIM_CONVERSATIONS})")
     return max(held) >= AIM_CONVERSATIONS
@@ -218,7 +217,7 @@ async def soak(speech: Path, where: Cores, console: Console, given: argparse.Nam
     table = Table("after", "orchestrator's memory", title=f"{found.report.counts.turns} turns\n{describe()}\n{where}")
     for at, rss in samples[:: max(1, len(samples) // 20)]:
         table.add_row(f"{at:.0f} s", f"{rss / 2**20:.1f} MiB")
-    console.print(table, make_table([found], "What the turns took"))
+    console.print(table, _table([found], "What the turns took"))
     console.print(
         f"growth after warm-up {growth:+.1%} (aim: under {AIM_GROWTH:.0%}); stuck {found.report.counts.stuck}, failed "
         f"{found.report.counts.failed}; left: {slots} used slots; the orchestrator has {files} files, {threads} threads"
