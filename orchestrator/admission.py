@@ -148,7 +148,8 @@ def identify(
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
     if proxy_key and (told := metadata.get(proxy_key)):
         # Each proxy adds whom it was called by: only the last one's word counts.
-        return client_of(told.rpartition(",")[2].strip()) or client_of(host)
+        last = told.rpartition(",")[2].strip()
+        return client_of(last) or last[:MAX_CLIENT_NAME]
     if (trusted or not host or is_loopback(host)) and (told := metadata.get(CLIENT_KEY)):
         return told[:MAX_CLIENT_NAME]
     return client_of(host)

@@ -188,7 +188,8 @@ NEAR = "ipv6:%5B::1%5D:4711"
         (Call(FAR, x_forwarded_for="192.0.2.9"), True, "", "203.0.113.7"),
         (Call(NEAR, x_forwarded_for="10.9.9.9, 192.0.2.9"), False, "x-forwarded-for", "192.0.2.9"),
         (Call(NEAR, x_forwarded_for="192.0.2.9", x_unmute_client="me"), False, "x-forwarded-for", "192.0.2.9"),
-        (Call(FAR, x_forwarded_for="nonsense"), False, "x-forwarded-for", "203.0.113.7"),
+        (Call(FAR, x_unmute_client="2001:db8:1:2::/64"), False, "x-unmute-client", "2001:db8:1:2::/64"),
+        (Call(FAR), False, "x-forwarded-for", "203.0.113.7"),
         (Call(NEAR, x_unmute_client="198.51.100.1"), False, "x-forwarded-for", "198.51.100.1"),
     ],
 )
