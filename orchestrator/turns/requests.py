@@ -69,8 +69,9 @@ def on_response_requested(step: Step, event: ResponseRequested) -> None:
             message = f"response {state.response.id!r} is in progress"
             step.error(ErrorReason.RESPONSE_ACTIVE, message, event.event_id)
         return
-    if event.options.out_of_band and step.user_busy:
-        step.error(ErrorReason.RESPONSE_ACTIVE, "the user is speaking", event.event_id)
+    if event.options.out_of_band and (step.user_busy or step.waits_for_tools or state.commit_flush):
+        message = "the user is speaking" if step.user_busy else "an answer is about to follow"
+        step.error(ErrorReason.RESPONSE_ACTIVE, message, event.event_id)
         return
     state.owed_options, state.owed_input = event.options, given
     answering.drop_preemptive(step)
@@ -125,8 +126,8 @@ def on_cancelled(step: Step, event: ResponseCancelled) -> None:
     if state.response is None:
         tools.cancel_waiting(step)
         state.results_owed = False
-        if not step.user_busy:
-            state.owed, state.owed_options, state.owed_input = None, None, None
+    if state.response is not None or not step.user_busy:
+        state.owed, state.owed_options, state.owed_input = None, None, None
     answering.cut(step, InterruptionReason.CLIENT)
 
 
