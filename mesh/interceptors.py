@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _HEALTH, _REFLECTION, _CHANNELZ = "/grpc.health.v1.Health/", "/grpc.reflection.", "/grpc.channelz."
 _NEED_NO_MODEL = (_HEALTH, _REFLECTION, _CHANNELZ)
 _NEED_NO_TOKEN = (_HEALTH, _REFLECTION)
+TELL_SECONDS = 5.0
+"""A caller that reads nothing is told for this long how its call ended."""
 
 
 class Readiness(enum.Enum):
@@ -210,8 +212,13 @@ async def _abort(
         error = MeshError(f"internal error {number}")
     outcome.reason = error.reason
     status = to_proto(error)
-    await context.abort(code_of(error), status.message, to_trailers(status))
-    raise AssertionError("abort always raises")
+    try:
+        async with asyncio.timeout(TELL_SECONDS):
+            await context.abort(code_of(error), status.message, to_trailers(status))
+    except TimeoutError:
+        # Behind messages that the caller does not read, the status waits too. The end of the handler resets the stream.
+        _log.info("%s: the caller has not read in %g s how its call ended", method, TELL_SECONDS)
+    raise grpc.aio.AbortError
 
 
 def _cause(error: BaseException) -> BaseException:
