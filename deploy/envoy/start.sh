@@ -37,7 +37,7 @@ fi
 
 # A certificate that is mounted opens the second door.
 https=()
-[[ -r ${TLS_FOLDER:-/etc/envoy/tls}/tls.crt ]] && https=(--config-yaml "$(<https.yaml)")
+[[ -r ${TLS_FOLDER:-/etc/envoy-tls}/tls.crt ]] && https=(--config-yaml "$(<https.yaml)")
 
 # Once it drains, it closes its doors at once: whoever comes is to find another replica, or the new one.
 envoy --config-path envoy.yaml --log-level warning --drain-time-s 1 --drain-strategy immediate "${https[@]}" &

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import time
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from typing import Any
 import grpc
 import pytest
 from compose_spec import PyCompose
+from google.protobuf import json_format
 from websockets.sync.client import connect
 
 from mesh.cli import GROUP
@@ -245,7 +245,7 @@ async def test_the_proxy_shows_the_conversations_and_no_other_service(processes:
         stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
         answer = await stub.ListCharacters(conversation_pb2.ListCharactersRequest(), timeout=10)
         assert answer.characters
-        hidden = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
+        hidden: Any = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await hidden(b"", timeout=10)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -287,12 +287,16 @@ async def test_a_proxy_that_stops_lets_conversations_end(processes: Processes, t
         async with grpc.aio.insecure_channel(f"127.0.0.1:{other.edge}") as channel:
             stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
             call = stub.Converse(timeout=60)
-            await call.write(conversation_pb2.ConverseRequest(session_update={"session": SESSION}))
+            await call.write(
+                json_format.ParseDict({"session_update": {"session": SESSION}}, conversation_pb2.ConverseRequest())
+            )
             assert (await call.read()).WhichOneof("event") == "session_created"
             other.running["proxy"].terminate()
             # It answers until the signal has come, then takes no connection any more.
             await asyncio.to_thread(wait_until_refused, other)
-            await call.write(conversation_pb2.ConverseRequest(session_update={"session": {}}, event_id="late"))
+            await call.write(
+                json_format.ParseDict({"session_update": {"session": {}}}, conversation_pb2.ConverseRequest())
+            )
             while (answer := await call.read()).WhichOneof("event") != "session_updated":
                 assert answer is not grpc.aio.EOF
             await call.done_writing()
