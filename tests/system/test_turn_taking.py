@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,20 +13,17 @@ from bench.barge_in import interrupt
 from bench.speech import cough, say_all
 from bench.talk import Record, talk
 from mesh.audio import read_audio_file, write_wav
-from mesh.channels import open_channel
 from mesh.client.conversation import input_format
 from mesh.client.script import Spoken
+from tests.system.converse import PATIENCE, conversation, send, until
 from tests.system.mesh import ROOT, Mesh, word_errors, words
-from unmute.audio.v1 import audio_pb2
 from unmute.conversation.v1 import conversation_pb2 as pb
-from unmute.conversation.v1 import conversation_pb2_grpc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 QUESTION = ROOT / "docs" / "question.wav"
 INTERRUPTION = ROOT / "tests" / "data" / "sky.wav"
 RATE = 24_000
-PATIENCE = 60.0
 
 
 async def test_a_spoken_barge_in_stops_the_answer_and_what_was_heard_of_it_is_printed(
@@ -105,38 +99,5 @@ async def test_with_push_to_talk_only_the_client_ends_a_turn(mesh: Mesh) -> None
         await until(call, "output_audio_delta")
 
 
-# ---------------------------------------------------------------- a client
-
-
-@asynccontextmanager
-async def conversation(mesh: Mesh) -> AsyncIterator[Any]:
-    """A Converse call."""
-    async with open_channel(mesh.address("orchestrator")) as channel:
-        stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
-        call = stub.Converse(timeout=PATIENCE)
-        try:
-            yield call
-        finally:
-            call.cancel()
-
-
-async def send(call: Any, samples: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    data = (samples * 32767).astype("<i2").tobytes()
-    for start in range(0, len(data), 3840):
-        await call.write(pb.ConverseRequest(input_audio=audio_pb2.AudioChunk(data=data[start : start + 3840])))
-
-
 def text_of(event: pb.ConverseResponse) -> str:
     return event.input_transcript_interim.text.lower()
-
-
-async def until(call: Any, kind: str, wanted: Any = lambda event: True) -> list[pb.ConverseResponse]:
-    """Returns the events up to one of a kind."""
-    events: list[pb.ConverseResponse] = []
-    while True:
-        event = await call.read()
-        assert isinstance(event, pb.ConverseResponse), "the call ended"
-        assert not event.HasField("error"), event
-        events.append(event)
-        if event.WhichOneof("event") == kind and wanted(event):
-            return events
