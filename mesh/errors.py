@@ -92,3 +92,8 @@ def to_log(error: MeshError) -> str:
     if isinstance(error, InvalidArgumentError | NotFoundError):
         return f"{error.reason} ({error.field})"
     return error.message
+
+
+def retry_delay_of(error: MeshError) -> float | None:
+    """Returns when to try again, in seconds; None: the error does not say."""
+    return error.retry_delay if isinstance(error, ResourceExhaustedError | UnavailableError) else None

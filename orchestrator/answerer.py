@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from mesh.errors import MeshError, to_log
+from mesh.errors import MeshError, retry_delay_of, to_log
 from orchestrator.plan import Plan
 from orchestrator.prompts.base import examples, greeting
 from orchestrator.prompts.brevity import SentenceLimit
@@ -141,14 +141,14 @@ class Answerer:
                     self._feed(event)
         except MeshError as error:
             _log.warning("an answer failed: %s", to_log(error))
-            self._fail(answer_id, error.message, retryable=is_retryable(error))
+            self._fail(answer_id, error.message, retryable=is_retryable(error), retry_delay=retry_delay_of(error))
         except Exception:  # noqa: BLE001 - whatever a broken service sends must not end the conversation
             _log.exception("an answer failed")
             self._fail(answer_id, "llm service sent something that cannot be read", retryable=True)
 
-    def _fail(self, answer_id: str, message: str, *, retryable: bool) -> None:
+    def _fail(self, answer_id: str, message: str, *, retryable: bool, retry_delay: float | None = None) -> None:
         self._tasks.pop(answer_id, None)
-        self._feed(AnswerFailed(answer_id, message, retryable))
+        self._feed(AnswerFailed(answer_id, message, retryable, retry_delay))
         if retryable:
             self._failed(Service.LLM)
 

@@ -111,7 +111,7 @@ class Listener:
             if loop.time() - began > STEADY_SECONDS:
                 delay = 0.0
             _log.warning("speech to text is lost: %s", fault or self._fault)
-            self._feed(ServiceFailed(Service.STT, fault or self._fault))
+            self._feed(ServiceFailed(Service.STT, fault or self._fault, LAST_DELAY))
             delay = await self._reopen(delay)
             self._feed(ServiceRecovered(Service.STT))
 

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mesh.errors import MeshError, to_log
+from mesh.errors import MeshError, retry_delay_of, to_log
 from orchestrator.answerer import Spawn
 from orchestrator.outbox import Outbox
 from orchestrator.plan import Plan
@@ -165,7 +165,7 @@ class Speaker:
     def _fail(self, speech_id: str, error: MeshError) -> None:
         # What was made before is still there to be sent, until the core stops the speech.
         retryable = is_retryable(error)
-        self._feed(SpeechFailed(speech_id, error.message, retryable))
+        self._feed(SpeechFailed(speech_id, error.message, retryable, retry_delay_of(error)))
         if retryable:
             self._failed(Service.TTS)
 

@@ -57,4 +57,7 @@ def reason_of(error: MeshError) -> pb.ErrorReason.ValueType:
 def core_error(error: client.Error) -> pb.ErrorEvent:
     """The event for a failure that the core tells."""
     reason, code = _ERRORS[error.reason]
-    return pb.ErrorEvent(reason=reason, message=error.message, status_code=code)
+    message = pb.ErrorEvent(reason=reason, message=error.message, status_code=code)
+    if error.retry_delay is not None:
+        message.retry_delay.CopyFrom(to_duration(error.retry_delay))
+    return message

@@ -22,8 +22,8 @@ _ENOUGH_MADE = 1.0
 """Seconds of audio ahead of playback with which a speech owes none."""
 
 
-def _error(service: Service, message: str) -> Error:
-    return Error(_REASONS[service], message or f"{_NAMES[service]} failed")
+def _error(service: Service, event: AnswerFailed | SpeechFailed | ServiceFailed) -> Error:
+    return Error(_REASONS[service], event.message or f"{_NAMES[service]} failed", retry_delay=event.retry_delay)
 
 
 def _fail(step: Step, response: Response, error: Error) -> None:
@@ -42,7 +42,7 @@ def on_answer_failed(step: Step, response: Response, event: AnswerFailed) -> Non
     if not response.committed:
         answering.drop_preemptive(step)
         return
-    error = _error(Service.LLM, event.message)
+    error = _error(Service.LLM, event)
     step.emit(error)
     step.act(StopAnswer(response.answer_id))
     step.cancel_timer(answering.answer_timer(response.answer_id))
@@ -69,7 +69,7 @@ def on_speech_failed(step: Step, response: Response, event: SpeechFailed) -> Non
     if not response.committed:
         answering.drop_preemptive(step)
         return
-    error = _error(Service.TTS, event.message)
+    error = _error(Service.TTS, event)
     step.emit(error)
     step.cancel_timer(answering.speech_timer(response.speech_id))
     if response.started_at is None and event.retryable and response.speech_attempt < _ATTEMPTS:
@@ -127,6 +127,14 @@ def on_speech_timer(step: Step, response: Response) -> None:
 # ---------------------------------------------------------------- a whole service
 
 
+def _of_answer(response: Response, event: ServiceFailed) -> AnswerFailed:
+    return AnswerFailed(response.answer_id, event.message, retry_delay=event.retry_delay)
+
+
+def _of_speech(response: Response, event: ServiceFailed) -> SpeechFailed:
+    return SpeechFailed(response.speech_id, event.message, retry_delay=event.retry_delay)
+
+
 def on_service_failed(step: Step, event: ServiceFailed) -> None:
     """A service is gone: what depends on it fails, the history stays."""
     if event.service is Service.STT:
@@ -135,13 +143,13 @@ def on_service_failed(step: Step, event: ServiceFailed) -> None:
     told = False
     for response in tuple(step.responses()):
         if event.service is Service.LLM and response.answer_id:
-            on_answer_failed(step, response, AnswerFailed(response.answer_id, event.message))
+            on_answer_failed(step, response, _of_answer(response, event))
             told = told or response.committed
         elif event.service is Service.TTS and not response.speech_done:
-            on_speech_failed(step, response, SpeechFailed(response.speech_id, event.message))
+            on_speech_failed(step, response, _of_speech(response, event))
             told = told or response.committed
     if not told:
-        step.emit(_error(event.service, event.message))
+        step.emit(_error(event.service, event))
 
 
 def _on_stt_failed(step: Step, event: ServiceFailed) -> None:
@@ -150,7 +158,7 @@ def _on_stt_failed(step: Step, event: ServiceFailed) -> None:
         return
     state.stt_up = False
     state.speaking_since = None
-    step.emit(_error(Service.STT, event.message))
+    step.emit(_error(Service.STT, event))
     for timer in (listening.ONSET_TIMER, interruption.ONSET_TIMER, listening.FLUSH_TIMER, COMMIT_TIMER):
         step.cancel_timer(timer)
     state.commit_flush = 0
@@ -159,7 +167,7 @@ def _on_stt_failed(step: Step, event: ServiceFailed) -> None:
         return
     turn.flush_id = 0
     if turn.phase is not Phase.TENTATIVE:
-        step.emit(client.InputTranscriptFailed(turn.item_id, _error(Service.STT, event.message)))
+        step.emit(client.InputTranscriptFailed(turn.item_id, _error(Service.STT, event)))
     if turn.phase is Phase.TENTATIVE:
         if interruption.FALSE_TIMER not in state.timers:
             listening.forget_turn(step, reset=False)

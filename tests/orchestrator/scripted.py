@@ -209,6 +209,8 @@ class ScriptedMesh:
     context_tokens: int = 32_768
     stt_languages: tuple[str, ...] = ("en", "fr")
     down: set[Service] = field(default_factory=set)
+    full_stt: MeshError | None = None
+    """What a transcription is refused with."""
     asked: list[AnswerRequest] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     streams: list[ScriptedStt] = field(default_factory=list)
@@ -237,6 +239,8 @@ class ScriptedMesh:
 
     async def open_stt(self, config: SttConfig) -> ScriptedStt:
         self._check(Service.STT)
+        if self.full_stt is not None:
+            raise self.full_stt
         self.streams.append(ScriptedStt(config, self, unheard=self.dictated if self.streams else ""))
         return self.streams[-1]
 

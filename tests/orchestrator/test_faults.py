@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mesh.errors import InvalidArgumentError, MeshError
+from mesh.errors import InvalidArgumentError, MeshError, ResourceExhaustedError
 from orchestrator.turns import events
 from orchestrator.turns.events import Service
 from tests.orchestrator.play import Play, stage
@@ -186,6 +186,36 @@ def test_garbage_of_speech_recognition_changes_nothing() -> None:
                 stt.hear(event)
             await asyncio.sleep(3)
             await next_turn_works(play)
+
+    run(scene())
+
+
+def test_a_full_mesh_is_told_with_the_time_after_which_to_try_again() -> None:
+    async def scene() -> None:
+        full = ResourceExhaustedError("all 4 answers are being written", retry_delay=7.0)
+        async with stage(ScriptedMesh(answers=[full] * 2), preemptive=False, silence_fill=0) as play:
+            await begin(play)
+            asked = play.now
+            await play.say("Is anybody there?")
+            error = await play.wait("error", 2)
+            assert error.reason == pb.ERROR_REASON_LLM_UNAVAILABLE
+            assert error.retry_delay.seconds == 7
+            assert play.now - asked < 3
+            await next_turn_works(play)
+
+    run(scene())
+
+
+def test_a_mesh_without_a_slot_for_speech_to_text_refuses_the_conversation_at_once() -> None:
+    async def scene() -> None:
+        mesh = ScriptedMesh(full_stt=ResourceExhaustedError("all 4 streams are taken", retry_delay=3.0))
+        async with stage(mesh) as play:
+            play.begin()
+            assert play.running is not None
+            await asyncio.wait((play.running,))
+            fault = play.running.exception()
+            assert isinstance(fault, ResourceExhaustedError)
+            assert (fault.reason, fault.retry_delay, play.now) == ("AT_CAPACITY", 3.0, 0.0)
 
     run(scene())
 

@@ -28,6 +28,8 @@ class Error:
     reason: ErrorReason
     message: str
     recoverable: bool = True
+    retry_delay: float | None = None
+    """Seconds after which another attempt may do better; None: nobody said."""
 
 
 @dataclass(frozen=True, slots=True)

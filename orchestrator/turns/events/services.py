@@ -69,6 +69,8 @@ class AnswerFailed:
     message: str = ""
     retryable: bool = True
     """False: another replica would say the same (a bad request), so it is not tried again."""
+    retry_delay: float | None = None
+    """Seconds after which another attempt may do better; None: nobody said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class SpeechFailed:
     speech_id: str
     message: str = ""
     retryable: bool = True
+    retry_delay: float | None = None
+    """Seconds after which another attempt may do better; None: nobody said."""
 
 
 @dataclass(frozen=True, slots=True)

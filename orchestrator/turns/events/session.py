@@ -56,6 +56,8 @@ class ServiceFailed:
 
     service: Service
     message: str = ""
+    retry_delay: float | None = None
+    """Seconds after which another attempt may do better; None: nobody said."""
 
 
 @dataclass(frozen=True, slots=True)
