@@ -28,28 +28,28 @@ RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /
 
 FROM build AS build-orchestrator
 # hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip python requirements.py mcp > wanted.txt \
+RUN --mount=type=cache,target=/root/.cache/pip python requirements.py mcp otel > wanted.txt \
  && pip install --requirement wanted.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-embedded
 # hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip python requirements.py embedded openai > wanted.txt \
+RUN --mount=type=cache,target=/root/.cache/pip python requirements.py embedded openai otel > wanted.txt \
  && pip install --requirement wanted.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-page
 # hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip python requirements.py ui > wanted.txt \
+RUN --mount=type=cache,target=/root/.cache/pip python requirements.py ui otel > wanted.txt \
  && pip install --requirement wanted.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-all
 # hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip python requirements.py embedded openai ui > wanted.txt \
+RUN --mount=type=cache,target=/root/.cache/pip python requirements.py embedded openai ui otel > wanted.txt \
  && pip install --requirement wanted.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
@@ -57,7 +57,7 @@ RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 # moshi asks for older packages than the rest has, but runs with these: last, and without its dependencies.
 FROM build AS build-kyutai
 # hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip python requirements.py kyutai > wanted.txt \
+RUN --mount=type=cache,target=/root/.cache/pip python requirements.py kyutai otel > wanted.txt \
  && pip install --requirement wanted.txt \
  && pip install --no-deps moshi==0.2.13
 COPY --from=wheel /wheels /wheels
@@ -65,7 +65,7 @@ RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-vllm
 # hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip python requirements.py vllm > wanted.txt \
+RUN --mount=type=cache,target=/root/.cache/pip python requirements.py vllm otel > wanted.txt \
  && pip install --requirement wanted.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl

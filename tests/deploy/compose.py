@@ -65,10 +65,12 @@ class Processes:
 
     folder: Path
     services: dict[str, dict[str, Any]]
+    tls: Path = Path("/nowhere")
+    """Folder of the edge's certificate, if it shall have one."""
 
     def __post_init__(self) -> None:
         self.ports = {name: free_port() for name in PORTS}
-        self.edge, self.inside, self.admin, self.metrics = (free_port() for _ in range(4))
+        self.edge, self.inside, self.https, self.admin, self.metrics = (free_port() for _ in range(5))
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def here(self, text: str) -> str:
@@ -120,8 +122,16 @@ class Processes:
                 text = text.replace(
                     f"address: {name}, port_value: {usual}", f"address: 127.0.0.1, port_value: {self.ports[name]}"
                 )
-            for usual, port in ((8080, self.edge), (8081, self.inside), (9901, self.admin), (9902, self.metrics)):
+            for usual, port in (
+                (8080, self.edge),
+                (8081, self.inside),
+                (8443, self.https),
+                (9901, self.admin),
+                (9902, self.metrics),
+            ):
                 text = text.replace(f"port_value: {usual}", f"port_value: {port}")
+            text = text.replace("filename: /etc/envoy-tls", f"filename: {self.tls}")
+            text = text.replace("path: /etc/envoy-tls", f"path: {self.tls}")
             (folder / path.name).write_text(text, encoding="utf-8")
         # A base id of its own: Envoys of one machine share memory by it.
         shim = folder / "bin" / "envoy"
@@ -143,7 +153,7 @@ class Processes:
         """Returns the variables of the proxy's container, for this machine."""
         path = f"{self.folder / 'envoy' / 'bin'}{os.pathsep}{os.environ['PATH']}"
         own: dict[str, str] = self.services["proxy"]["environment"]
-        return {**os.environ, **own, "ADMIN_PORT": str(self.admin), "TLS_FOLDER": "/nowhere", "PATH": path}
+        return {**os.environ, **own, "ADMIN_PORT": str(self.admin), "TLS_FOLDER": str(self.tls), "PATH": path}
 
     def is_healthy(self, name: str) -> bool:
         """Runs a service's health check."""

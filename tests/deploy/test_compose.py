@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -194,6 +196,11 @@ def is_ready(started: Processes) -> bool:
         return False
 
 
+def update(session: dict[str, Any]) -> conversation_pb2.ConverseRequest:
+    request = {"session_update": {"session": session}}
+    return json_format.ParseDict(request, conversation_pb2.ConverseRequest())
+
+
 def wait_until_refused(started: Processes) -> None:
     while True:
         try:
@@ -236,6 +243,13 @@ def test_the_page_and_its_socket_go_through_the_proxy(processes: Processes) -> N
         socket.send(json.dumps({"hello": {"token": token}}))
         assert json.loads(socket.recv(20)) == {"ready": {"codec": "pcm"}}
         assert "sessionCreated" in json.loads(socket.recv(20))["event"]
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_the_realtime_api_goes_through_the_proxy(processes: Processes) -> None:
+    with connect(f"ws://127.0.0.1:{processes.edge}/v1/realtime?model=unmute") as socket:
+        assert json.loads(socket.recv(20))["type"] == "session.created"
 
 
 @pytest.mark.system
@@ -303,5 +317,31 @@ async def test_a_proxy_that_stops_lets_conversations_end(processes: Processes, t
             while await call.read() is not grpc.aio.EOF:
                 pass
         assert await asyncio.to_thread(other.running["proxy"].wait, 20) == 0
+    finally:
+        other.stop()
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+async def test_a_certificate_opens_a_second_door(processes: Processes, tmp_path: Path) -> None:
+    made = tmp_path / "certs"
+    command = [sys.executable, "-m", "mesh", "certs", str(made)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    for suffix, name in (("pem", "tls.crt"), ("key", "tls.key")):
+        shutil.copy(made / f"ui.{suffix}", tls / name)
+    other = Processes(tmp_path, processes.services, tls)
+    other.ports = processes.ports
+    other.start("proxy")
+    try:
+        await asyncio.to_thread(wait_until_ready, other)
+        trust = ssl.create_default_context(cafile=made / "ca.pem")
+        page = f"https://localhost:{other.https}/healthz"
+        assert b"ok" in await asyncio.to_thread(lambda: urllib.request.urlopen(page, context=trust, timeout=5).read())
+        credentials = grpc.ssl_channel_credentials((made / "ca.pem").read_bytes())
+        async with grpc.aio.secure_channel(f"localhost:{other.https}", credentials) as channel:
+            stub: Any = conversation_pb2_grpc.ConversationServiceStub(channel)
+            assert (await stub.ListCharacters(conversation_pb2.ListCharactersRequest(), timeout=10)).characters
     finally:
         other.stop()
