@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from loadtest.progress import Gathering
     from loadtest.report import Report, Setup
 
+WIDE_COLUMNS = 140
+
 
 def run(settings: LoadtestSettings) -> int:
     """Tests; returns 0 if the test was clean, 1 if not, 130 after Ctrl-C."""
@@ -57,7 +59,8 @@ def run(settings: LoadtestSettings) -> int:
     if settings.json_output:
         sys.stdout.write(report.model_dump_json(indent=1) + "\n")
     else:
-        Console(soft_wrap=False).print(*summary(report), sep="\n")
+        out = Console(highlight=False)
+        out.print(*summary(report, wide=out.width >= WIDE_COLUMNS), sep="\n")
     return 130 if stopped else 0 if report.clean else 1
 
 

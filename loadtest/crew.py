@@ -21,6 +21,7 @@ from loadtest.speech import read_clips
 from loadtest.talker import Talker, Tally
 from mesh.errors import MeshError
 from mesh.loops import new_event_loop
+from mesh.tls import client_tls
 
 TELL_SECONDS = 0.25
 STOP_SECONDS = 10.0
@@ -123,10 +124,13 @@ def make_manner(settings: LoadtestSettings) -> Manner:
 async def _calls(settings: LoadtestSettings) -> AsyncIterator[Callable[[], Call]]:
     """Yields what makes a call."""
     if settings.url:
-        from loadtest.realtime import RealtimeCall
+        from loadtest.realtime import RealtimeCall, trusted
 
         token = settings.auth_token.get_secret_value() if settings.auth_token else ""
-        yield lambda: RealtimeCall(settings.url, token, instructions=settings.instructions, voice=settings.voice)
+        trust = trusted(client_tls(settings.tls_dir)) if settings.url.startswith("wss:") else None
+        yield lambda: RealtimeCall(
+            settings.url, token, instructions=settings.instructions, voice=settings.voice, tls=trust
+        )
         return
     config = session_config(character=settings.character, instructions=settings.instructions, voice=settings.voice)
     async with settings.open_channel(settings.orchestrator) as channel:

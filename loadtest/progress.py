@@ -138,26 +138,30 @@ def _count(number: int, what: str) -> tuple[str, str]:
     return f"{number} {what}", "red" if number else ""
 
 
-def summary(report: Report) -> list[Table | Text]:
-    """Returns what to print at the end."""
-    stages = Table("stage", "turns", "p50", "p95", "p99", "max", "what", box=None, header_style="dim", pad_edge=False)
-    for column in stages.columns[1:6]:
+def summary(report: Report, *, wide: bool = True) -> list[Table | Text]:
+    """Returns what to print at the end; `wide` leaves room to say what each stage is."""
+    heads = ("stage", "turns", "p50", "p95", "p99", "max")
+    table = Table(*heads, *(("what",) if wide else ()), box=None, header_style="dim", pad_edge=False)
+    for column in table.columns[1:6]:
         column.justify = "right"
+
+    def add(name: str, found: Distribution | None, what: str, *, is_time: bool = True) -> None:
+        if found is not None:
+            cells = _cells(found, 1000, " ms") if is_time else _cells(found, 1, "", 2)
+            table.add_row(name, *cells, *((Text(what, "dim"),) if wide else ()))
+
     for name, found in report.stages.items():
-        stages.add_row(NAMES[name], *_cells(found, 1000, " ms"), Text(STAGES[name], "dim"))
-    if report.real_time_factor is not None:
-        what = Text("time that a second of an answer's audio took to arrive", "dim")
-        stages.add_row("real-time factor", *_cells(report.real_time_factor, 1, "", 2), what)
-    if report.client_lag is not None:
-        what = Text("how late the client itself was with its frames", "dim")
-        stages.add_row("client's lag", *_cells(report.client_lag, 1000, " ms"), what)
+        add(NAMES[name], found, STAGES[name])
+    what = "time that a second of an answer's audio took to arrive"
+    add("real-time factor", report.real_time_factor, what, is_time=False)
+    add("client's lag", report.client_lag, "how late the client itself was with its frames")
     counts = report.counts
     told = Text(
         f"\n{counts.turns} turns in {report.seconds:.0f} s: {counts.answered} answered, {counts.interrupted} "
         f"interrupted, {counts.early} early, {counts.failed} failed, {counts.stuck} stuck; {counts.gaps} gaps in "
         f"{report.audio_seconds:.0f} s of answers"
     )
-    lines: list[Table | Text] = [stages, told]
+    lines: list[Table | Text] = [table, told]
     lines += [Text(f"{count} x {problem}", "red") for problem, count in report.problems.items()]
     lines += [Text(_broken(limit.name, limit.most, limit.value), "red") for limit in report.limits if not limit.kept]
     lines.append(Text("clean", "green") if report.clean else Text("not clean", "bold red"))

@@ -17,6 +17,7 @@ from loadtest.events import Audio, Cut, Event, Problem, ResponseBegan, ResponseE
 from loadtest.speech import RATE
 from mesh.client.player import Part
 from mesh.errors import AbortedError, MeshError, ResourceExhaustedError, UnavailableError
+from mesh.tls import ClientTls
 
 WRITE_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
@@ -37,6 +38,16 @@ def session_update(*, instructions: str = "", voice: str = "") -> dict[str, Any]
     if instructions:
         session["instructions"] = instructions
     return {"type": "session.update", "session": session}
+
+
+def trusted(tls: ClientTls | None) -> ssl.SSLContext | None:
+    """Returns whom to trust, and who to be, as the mesh's own settings say; None: whom this machine trusts."""
+    if tls is None:
+        return None
+    context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
+    if tls.identity is not None:
+        context.load_cert_chain(tls.identity.cert, tls.identity.key)
+    return context
 
 
 class RealtimeCall:

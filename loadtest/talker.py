@@ -176,7 +176,7 @@ class Talker:
         sounding = False
         async for due in self._beat(self._clock):
             now = self._clock()
-            self._tally.lags.append(now - due)
+            self._tally.lags.append(max(0.0, now - due))
             if dialogue.done(now) or reading.done() or self._stopping.is_set():
                 return
             clip = dialogue.beat(now, due - self._frame)
