@@ -15,11 +15,11 @@ import soundfile
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from mesh.doorstep import MAX_SILENT
 from mesh.settings import UsageError, load_settings
 from mesh.web.origin import same_origin
 from tests.ui.browser import serving
 from tests.ui.scripted import RATE, Stage, orchestrating, tone
-from ui.admission import MAX_SILENT
 from ui.settings import UiSettings
 
 

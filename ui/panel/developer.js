@@ -2,6 +2,7 @@
 import { make } from './dom.js';
 
 const SPAN_SECONDS = 20;
+const BREAK_MS = 600;
 const MAX_EVENTS = 150;
 const QUIET = new Set(['turnPrediction', 'outputTextDelta', 'inputTranscriptInterim']);
 
@@ -70,8 +71,20 @@ export class Developer {
     pen.strokeStyle = style.getPropertyValue('--um-voice');
     pen.lineWidth = 1.75;
     pen.lineJoin = 'round';
-    line(pen, this.points.map(([at, value]) => [x(at), y(value, height)]));
+    for (const run of runs(this.points)) {
+      line(pen, run.map(([at, value]) => [x(at), y(value, height)]));
+    }
   }
+}
+
+// Parts without a break: nothing is predicted while the assistant speaks.
+function runs(points) {
+  const found = [];
+  points.forEach((point, index) => {
+    if (!index || point[0] - points[index - 1][0] > BREAK_MS) found.push([]);
+    found.at(-1).push(point);
+  });
+  return found;
 }
 
 const y = (value, height) => 3 + (1 - value) * (height - 6);
