@@ -21,7 +21,8 @@ from gateway.schema.secrets import SecretRequest
 from gateway.session import Opening, RealtimeSession
 from gateway.settings import ApiSettings, GatewaySettings
 from gateway.translate import session
-from gateway.voices import Voices
+from gateway.unmute.session import UnmuteSession
+from gateway.voices import Voices, listed
 from mesh.errors import MeshError, ResourceExhaustedError
 from mesh.metrics import Metrics
 from mesh.secrets import split_tokens
@@ -72,6 +73,7 @@ def make_router(settings: ApiSettings, metrics: Metrics | None = None) -> APIRou
     router.add_api_route("/realtime/{rest:path}", api.unsupported, methods=["GET", "POST"])
     router.add_api_route("/health", api.health, methods=["GET"])
     router.add_api_route("/voices", api.voices, methods=["GET"])
+    router.add_api_route("/voices", api.clone_voice, methods=["POST"])
     router.add_api_route("/characters", api.characters, methods=["GET"])
     return router
 
@@ -124,7 +126,11 @@ class _Api:
     async def _converse(
         self, socket: StarletteSocket, orchestrator: Orchestrator, opening: Opening, first: list[str | bytes]
     ) -> None:
-        realtime = RealtimeSession(socket, orchestrator, self._voices, self._settings, opening)
+        realtime: RealtimeSession | UnmuteSession
+        if first and dialects.is_unmute(first[0]):
+            realtime = UnmuteSession(socket, orchestrator, self._voices, self._settings, opening.client)
+        else:
+            realtime = RealtimeSession(socket, orchestrator, self._voices, self._settings, opening)
         try:
             with self._places.take(opening.grant.owner):
                 await realtime.run(first)
@@ -147,6 +153,10 @@ class _Api:
     async def voices(self, request: Request) -> Response:
         """Lists the voices of the mesh."""
         return await self._listed(request, self._list_voices)
+
+    async def clone_voice(self, request: Request) -> Response:
+        """Refuses what Unmute's clients may offer: no engine here makes a voice from a recording."""
+        return _refusal(EventError("Voices are not cloned here.", "unsupported"), 501)
 
     async def characters(self, request: Request) -> Response:
         """Lists the characters of the mesh, whose ids are prompts."""
@@ -186,15 +196,7 @@ class _Api:
             return _refusal(from_mesh(error), 503)
 
     async def _list_voices(self, orchestrator: Orchestrator) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": voice.id,
-                "name": voice.display_name or voice.id,
-                "languages": list(voice.language_codes),
-                "attribution": voice.attribution,
-            }
-            for voice in await orchestrator.voices()
-        ]
+        return listed(await orchestrator.voices(), await orchestrator.characters())
 
     async def _list_characters(self, orchestrator: Orchestrator) -> list[dict[str, Any]]:
         return [

@@ -221,4 +221,5 @@ def _character(character: Character, voices: tuple[Voice, ...]) -> pb.Character:
         voice_id=voice_id,
         instructions=pb.Instructions(preset=preset, language_code=character.language),
         attribution=character.attribution or attribution,
+        kind=character.instructions.type,
     )

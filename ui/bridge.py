@@ -8,11 +8,12 @@ from typing import Any
 
 import grpc
 
+from mesh.audio import opus
 from mesh.channels import from_rpc_error
 from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
 from mesh.web.clients import client_metadata
 from mesh.web.sockets import AGAIN, NORMAL, POLICY, Socket
-from ui import opus, wire
+from ui import wire
 from ui.admission import Admission
 from ui.limits import LimitError, Limits
 from ui.microphone import Microphone
@@ -202,7 +203,8 @@ def describe(error: MeshError) -> dict[str, Any]:
     delay = getattr(error, "retry_delay", 1.0)
     match error:
         case ResourceExhaustedError():
-            return problem("full", error.message, retry=True, delay=delay)
+            code = "limited" if error.reason == "RATE_LIMITED" else "full"
+            return problem(code, error.message, retry=True, delay=delay)
         case UnavailableError():
             code = "draining" if error.reason == "DRAINING" else "down"
             return problem(code, error.message, retry=True, delay=delay, service=service)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from mesh.audio.opus import DECODED_RATE, FRAME_SECONDS, OpusDecoder
 from ui import wire
 from ui.limits import Limits
-from ui.opus import DECODED_RATE, FRAME_SECONDS, OpusDecoder
 from unmute.audio.v1 import audio_pb2
 
 

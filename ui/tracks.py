@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mesh.audio.opus import OpusEncoder
 from ui import wire
-from ui.opus import OpusEncoder
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 MAX_GAP_SAMPLES = 10 * wire.PCM_RATE

@@ -186,6 +186,7 @@ async def test_characters_are_listed_page_by_page(unix_address: str) -> None:
         everyone = (await stub.ListCharacters(pb.ListCharactersRequest())).characters
         assert {one.id: one.voice_id for one in everyone}["marlow"] == "heart-low"
         assert {one.id: one.instructions.language_code for one in everyone}["camille"] == "fr"
+        assert {one.id: one.kind for one in everyone}["juno"] == "quiz_show"
         found, token = [], ""
         while True:
             page = await stub.ListCharacters(pb.ListCharactersRequest(page_size=3, page_token=token))

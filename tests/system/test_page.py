@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import WebSocket, expect
 
 from mesh.audio import read_audio_file, write_wav
+from mesh.audio.opus import OpusDecoder
 from tests.system.mesh import ROOT, Mesh, word_errors
 from tests.system.visits import (
     AUDIBLE,
@@ -26,7 +27,6 @@ from tests.system.visits import (
 )
 from tests.ui.browser import connect, quiet_wav
 from ui import wire
-from ui.opus import OpusDecoder
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from mesh.audio.opus import DECODED_RATE, LOOKAHEAD_SECONDS, OpusDecoder, OpusEncoder, OpusError
 from tests.ui.scripted import tone
 from ui import wire
 from ui.limits import LimitError, Limits
 from ui.microphone import Microphone
-from ui.opus import DECODED_RATE, LOOKAHEAD_SECONDS, OpusDecoder, OpusEncoder, OpusError
 from ui.tracks import Message, Tracks
 from unmute.audio.v1 import audio_pb2
 from unmute.conversation.v1 import conversation_pb2 as pb
