@@ -232,7 +232,9 @@ class Call:
             # gRPC can send no status while a message is being written, so that must not be cut off.
             self._writing = asyncio.ensure_future(self._write_response(response))
             self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-            await asyncio.wait_for(asyncio.shield(self._writing), _WRITE_SECONDS)
+            # Python 3.11's wait_for loses a cancel that comes just when the message has gone out.
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await asyncio.shield(self._writing)
         except TimeoutError:
             raise AbortedError("the answer is not read fast enough") from None
 
