@@ -78,6 +78,10 @@ class Wire:
                     arguments_json=item.arguments_json,
                     server_label="" if item.on_client else self.labels.get(item.name, ""),
                 )
+                if item.result is not None and item.result.failed:
+                    call.error.CopyFrom(pb.ErrorEvent(reason=pb.ERROR_REASON_INTERNAL, message=item.result.output))
+                elif item.result is not None:
+                    call.output = item.result.output
                 return pb.Item(id=item.id, status=_ITEM_STATUS[item.status], function_call=call)
             case items.ResultItem():
                 result = pb.FunctionResultItem(call_id=item.call_id, output=item.output)

@@ -62,6 +62,16 @@ class MessageItem:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultItem:
+    """A function's result."""
+
+    id: str
+    call_id: str
+    output: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallItem:
     """A call of a function."""
 
@@ -71,16 +81,8 @@ class CallItem:
     arguments_json: str
     on_client: bool = False
     status: ItemStatus = ItemStatus.COMPLETED
-
-
-@dataclass(frozen=True, slots=True)
-class ResultItem:
-    """A function's result."""
-
-    id: str
-    call_id: str
-    output: str
-    failed: bool = False
+    result: ResultItem | None = None
+    """For a function that the server runs, once it has answered."""
 
 
 Item = MessageItem | CallItem | ResultItem

@@ -11,7 +11,7 @@ from orchestrator.turns.events import AnswerCall, AnswerCallPiece, ToolFailed, T
 from orchestrator.turns.items import CallItem, ResultItem
 from orchestrator.turns.state import Draft, PendingCall, Response
 from orchestrator.turns.step import Step
-from orchestrator.turns.transcript import add, place
+from orchestrator.turns.transcript import add, index_of, place, previous_id, put
 
 
 def tool_timer(call_id: str) -> str:
@@ -88,13 +88,26 @@ def _settle(
     failed = status is not WorkStatus.COMPLETED
     if not call.on_client or status is WorkStatus.CANCELLED:
         step.emit(client.ToolCallProgress(call.response_id, call.item_id, call.output_index, call.call_id, status))
-    add(step, ResultItem(item_id or step.new_item_id(), call.call_id, result, failed), index)
+    item = ResultItem(item_id or step.new_item_id(), call.call_id, result, failed)
+    add(step, item, index)
+    if not call.on_client:
+        _note(step, call, item)
     if status is WorkStatus.CANCELLED or (call.on_client and not step.state.config.answer_tool_results):
         return
     if call.slow:
         step.state.slow_results_owed = True
     else:
         step.state.results_owed = True
+
+
+def _note(step: Step, call: PendingCall, result: ResultItem) -> None:
+    """The item of a call that the server made says what came of it."""
+    at = index_of(step, call.item_id)
+    item = None if at is None else step.state.items[at]
+    if isinstance(item, CallItem):
+        item = replace(item, result=result)
+        put(step, item)
+        step.emit(client.ItemDone(item, previous_id(step, item.id)))
 
 
 def finish(step: Step, event: ToolFinished) -> None:

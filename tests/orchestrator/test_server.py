@@ -177,6 +177,8 @@ async def test_a_tool_of_a_real_mcp_server_is_run_and_its_result_is_spoken(unix_
     items = [event.item_added.item for event in events if event.HasField("item_added")]
     assert [item.function_call.server_label for item in items if item.HasField("function_call")] == ["sums"]
     assert mesh.asked[-1].messages[-1].text == "The sum is 42."
+    done = [event.item_done.item.function_call for event in events if event.HasField("item_done")]
+    assert [call.output for call in done if call.server_label] == ["", "The sum is 42."]
     spoken = "".join(event.output_text_delta.text.text for event in events if event.HasField("output_text_delta"))
     assert spoken == "It is forty-two."
 

@@ -17,7 +17,10 @@ class ItemAdded:
 
 @dataclass(frozen=True, slots=True)
 class ItemDone:
-    """An item is complete. Sent again for an item whose text was replaced (real words in place of the silence)."""
+    """An item is complete.
+
+    Sent again for one that has changed: real words in place of the silence, the result of a function of the server's.
+    """
 
     item: Item
     previous_item_id: str

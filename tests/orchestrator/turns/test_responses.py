@@ -229,6 +229,20 @@ def test_a_text_answer_that_fails_is_tried_again_before_anything_was_shown_and_k
 # ---------------------------------------------------------------- functions' results
 
 
+def test_the_item_of_a_call_that_the_server_made_gets_its_output() -> None:
+    play = Play(config(ToolSpec("clock"), idle_timeout=None))
+    play.model(Call("clock"))
+    play.result("clock", "noon", after=0.5)
+    play.at(1.0, typed("What time is it?"), events.ResponseRequested())
+    play.until(4)
+    call = play.state.items[1]
+    assert isinstance(call, CallItem)
+    assert call.result is not None
+    assert call.result.output == "noon"
+    done = [event.item for _, event in play.told(client.ItemDone) if event.item.id == call.id]
+    assert done == [replace(call, result=None), call]
+
+
 def test_asking_for_the_answer_to_a_result_that_has_begun_is_no_error() -> None:
     play = Play(config(LAMP, idle_timeout=None))
     play.model(Call("lamp"))
