@@ -14,9 +14,16 @@ MAX_SILENT = 16
 class Doorstep:
     """The calls of all clients that have not said anything yet."""
 
-    def __init__(self, seconds: float, max_silent: int = MAX_SILENT) -> None:
-        """Lets everybody wait for `seconds`, and no more than `max_silent` calls of one client."""
+    def __init__(self, seconds: float, max_silent: int = MAX_SILENT, grace: float = 0.0) -> None:
+        """Nobody stands there yet.
+
+        Args:
+            seconds: how long a call may say nothing.
+            max_silent: calls of one client that may say nothing.
+            grace: seconds that a call may stay in any case; for calls that come in bursts, each before its first word.
+        """
         self._seconds = seconds
+        self._grace = grace
         self._max_silent = max_silent
         self._silent: dict[str, deque[asyncio.Timeout]] = {}
 
@@ -35,8 +42,10 @@ class Doorstep:
                 silent.append(patience)
                 if len(silent) > self._max_silent:
                     oldest = silent.popleft()
-                    if not oldest.expired():
-                        oldest.reschedule(asyncio.get_running_loop().time())
+                    until = oldest.when()
+                    if until is not None and not oldest.expired():
+                        began = until - self._seconds
+                        oldest.reschedule(max(asyncio.get_running_loop().time(), began + self._grace))
                 yield
         finally:
             if patience in silent:

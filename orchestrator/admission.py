@@ -19,6 +19,8 @@ from orchestrator.settings import OrchestratorSettings
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 RETRY_SECONDS = 5.0
+GRACE_SECONDS = 1.0
+"""A call's first message may come this much later than the call, however many others come between them."""
 LIMITED = "RATE_LIMITED"
 MAX_CLIENT_NAME = 128
 MAX_BUCKETS = 10_000
@@ -41,7 +43,7 @@ class Admission:
         self._most_per_client = settings.max_sessions_per_client
         self._per_minute = settings.sessions_per_minute
         self._clock = clock
-        self._doorstep = Doorstep(settings.setup_timeout)
+        self._doorstep = Doorstep(settings.setup_timeout, grace=min(GRACE_SECONDS, settings.setup_timeout))
         self._taken: Counter[str] = Counter()
         self._buckets: dict[str, Bucket] = {}
 

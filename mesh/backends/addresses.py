@@ -97,7 +97,7 @@ class Resolver:
         host = host.strip("[]")
         try:
             addresses = await self._lookup(host, int(port))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             _log.debug("%s cannot be looked up: %s", host, error)
         else:
             self._last[item] = tuple(

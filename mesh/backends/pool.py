@@ -189,7 +189,7 @@ class Pool:
                 for check in checks:
                     check.cancel()
                 await asyncio.wait(checks)
-            if done:
+            if any(check.exception() is None for check in done):
                 return
 
     async def wait_until_leaving(self, backend: Backend) -> None:
@@ -340,9 +340,15 @@ class Pool:
         self._changed()
 
     async def _keep(self, backend: Backend) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(backend))
-            group.create_task(self._ask(backend))
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._watch(backend))
+                    group.create_task(self._ask(backend))
+            except ExceptionGroup:
+                # Whatever a broken backend answers must not end the watch of the others.
+                _log.exception("%s at %s cannot be watched", self.service, backend.target)
+                await asyncio.sleep(LOAD_SECONDS)
 
     async def _watch(self, backend: Backend) -> None:
         async for state in backend.link.states():

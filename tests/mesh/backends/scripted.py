@@ -19,6 +19,7 @@ class ScriptedLink:
         self.state = state
         self.said: Load | None = None
         self.stalls = False
+        self.raises: Exception | None = None
         self.closed = False
         self._news = asyncio.Event()
 
@@ -41,6 +42,8 @@ class ScriptedLink:
             await asyncio.sleep(0.1)
 
     async def load(self, timeout: float) -> Load | None:
+        if self.raises is not None:
+            raise self.raises
         if self.stalls:
             await asyncio.sleep(timeout)
             raise StalledError

@@ -193,6 +193,27 @@ def test_one_that_stalls_is_down_until_it_answers() -> None:
     run(scene())
 
 
+def test_a_backend_that_answers_nonsense_does_not_end_the_watch_of_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene() -> None:
+        scripted = ScriptedPool("a:1,b:1")
+        await settled(scripted)
+        scripted.links["a:1"].raises = ValueError("nonsense")
+        await asyncio.sleep(5)
+        scripted.links["b:1"].become(HealthState.DOWN)
+        await asyncio.sleep(0.1)
+        assert [backend.target for backend in scripted.pool.order()] == ["a:1"]
+        scripted.links["a:1"].raises = None
+        scripted.links["a:1"].said = Load(4, 1)
+        await asyncio.sleep(2)
+        assert scripted.pool.backends[0].load == Load(4, 1)
+        await scripted.pool.close()
+
+    run(scene())
+    assert "stt at a:1 cannot be watched" in caplog.text
+
+
 def test_whoever_uses_a_server_that_drains_is_told_once_there_is_another() -> None:
     async def scene() -> None:
         scripted = ScriptedPool("a:1,b:1")
