@@ -133,14 +133,16 @@ class Bridge:
         while True:
             request = await self._outbox.get()
             try:
-                await asyncio.wait_for(call.write(request), SEND_SECONDS)
+                async with asyncio.timeout(SEND_SECONDS):
+                    await call.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 # The call has ended; the reading side learns why.
                 return
 
     async def _read_call(self, call: Any, tracks: Tracks) -> None:
         try:
-            event = await asyncio.wait_for(call.read(), START_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                event = await call.read()
             while event is not grpc.aio.EOF:
                 for message in translate(event, tracks):
                     await self._send(message)
@@ -153,12 +155,15 @@ class Bridge:
         raise _CallEndedError
 
     async def _send(self, message: Message) -> None:
-        await asyncio.wait_for(self._socket.send(message), SEND_SECONDS)
+        # Not wait_for, which in Python 3.11 loses a cancel that comes just when the message has gone out.
+        async with asyncio.timeout(SEND_SECONDS):
+            await self._socket.send(message)
 
     async def _queue(self, request: pb.ConverseRequest) -> None:
         # A full queue holds the page back, whose own queue drops what is too old.
         try:
-            await asyncio.wait_for(self._outbox.put(request), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._outbox.put(request)
         except TimeoutError:
             raise UnavailableError("the orchestrator does not keep up", reason="SLOW") from None
 
@@ -166,7 +171,8 @@ class Bridge:
         self.problem = reason["code"]
         # A page that does not read learns nothing more.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._socket.send(wire.dump("problem", reason)), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._socket.send(wire.dump("problem", reason))
         await self._socket.close(code, reason["code"])
 
 
