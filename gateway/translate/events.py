@@ -14,6 +14,21 @@ from unmute.conversation.v1 import conversation_pb2 as pb
 
 Event = dict[str, Any]
 
+_BY_SPEECH = (pb.INTERRUPTION_REASON_VAD, pb.INTERRUPTION_REASON_TRANSCRIPT)
+# What the end of a response consists of.
+_ENDING = frozenset(
+    {
+        "output_text_delta",
+        "output_text_done",
+        "output_audio_done",
+        "content_part_done",
+        "tool_call_progress",
+        "item_truncated",
+        "item_done",
+        "output_item_done",
+        "response_done",
+    }
+)
 _TRANSCRIPTS = frozenset({"input_transcript_delta", "input_transcript_done", "input_transcript_failed"})
 _CALL_PROGRESS = {
     pb.WORK_STATUS_IN_PROGRESS: "response.mcp_call.in_progress",
@@ -24,7 +39,11 @@ _CALL_PROGRESS = {
 
 
 class Events:
-    """Translates for one session; it remembers which calls are made by the server itself."""
+    """Translates for one session.
+
+    It remembers which calls are made by the server itself, and tells of an interruption in the order of OpenAI's
+    server: that the user speaks comes before the end of the response, which Converse sends first.
+    """
 
     def __init__(self) -> None:
         self.transcripts = False
@@ -32,6 +51,8 @@ class Events:
         self.config = pb.SessionConfig()
         """Settings in force."""
         self._server_calls: set[str] = set()
+        self._user_speaks = False
+        self._held: list[Event] | None = None
 
     def translate(self, event: pb.ConverseResponse) -> list[Event]:
         """Returns what the client is sent for an event; ids are put in when it is sent.
@@ -39,14 +60,33 @@ class Events:
         Nothing for events that the event model has no name for, and for `session_created`, `session_updated` and
         `error`, which need to know what the client asked for.
         """
-        kind = event.WhichOneof("event")
-        if kind in _TRANSCRIPTS and not self.transcripts:
+        kind = event.WhichOneof("event") or ""
+        shown = self._build(kind, event)
+        if kind == "interrupted" and event.interrupted.reason in _BY_SPEECH and not self._user_speaks:
+            # That the user speaks is told next to the end of the response.
+            self._held = []
+        elif kind == "speech_started":
+            self._user_speaks = True
+            shown += self._release()
+        elif kind in ("speech_stopped", "input_audio_cleared"):
+            self._user_speaks = False
+        if self._held is None:
+            return shown
+        if kind in _ENDING:
+            self._held += shown
             return []
-        build = _BUILDERS.get(kind or "")
-        if build is None:
+        return self._release() + shown if shown else []
+
+    def _build(self, kind: str, event: pb.ConverseResponse) -> list[Event]:
+        build = _BUILDERS.get(kind)
+        if build is None or (kind in _TRANSCRIPTS and not self.transcripts):
             return []
-        built = build(self, getattr(event, str(kind)))
+        built = build(self, getattr(event, kind))
         return built if isinstance(built, list) else [built]
+
+    def _release(self) -> list[Event]:
+        held, self._held = self._held or [], None
+        return held
 
     def _remember(self, item: pb.Item) -> None:
         if item.function_call.server_label:

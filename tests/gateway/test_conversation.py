@@ -129,6 +129,9 @@ async def test_the_user_interrupts(unix_address: str) -> None:
             assert done.response.status == "cancelled"
             assert done.response.status_details.reason == "turn_detected"
             assert "conversation.item.truncated" in caller.kinds()
+            kinds = caller.kinds()
+            last_start = len(kinds) - 1 - kinds[::-1].index("input_audio_buffer.speech_started")
+            assert last_start < kinds.index("response.done")
             again = await caller.until("response.done")
         assert again.response.status == "completed"
 

@@ -16,7 +16,7 @@ from gateway.translate import items
 from gateway.translate.events import Events
 from gateway.translate.session import default_config
 from mesh.durations import to_duration
-from tests.gateway.samples import ANSWER, AUDIO, CALL, FAULT, REF, SERVER_EVENTS
+from tests.gateway.samples import ANSWER, AUDIO, CALL, DONE, FAULT, REF, SERVER_EVENTS
 from unmute.audio.v1 import audio_pb2
 from unmute.conversation.v1 import conversation_pb2 as pb
 
@@ -181,3 +181,35 @@ def test_fields_have_the_names_that_clients_know(field: str, param: str | None) 
         assert error.message == "is wrong"
     shown = {"type": "error", "event_id": "event_1", "error": error.body()}
     assert RealtimeErrorEvent.model_validate(shown).error.event_id == "mine"
+
+
+def interruption(reason: pb.InterruptionReason.ValueType) -> list[pb.ConverseResponse]:
+    """The end of a response, as Converse tells it."""
+    return [
+        pb.ConverseResponse(interrupted=pb.Interrupted(response_id="resp_1", reason=reason)),
+        pb.ConverseResponse(output_audio_done=pb.OutputAudioDone(ref=REF)),
+        pb.ConverseResponse(response_done=pb.ResponseDone(response=DONE)),
+    ]
+
+
+STARTED = pb.ConverseResponse(speech_started=pb.SpeechStarted(item_id="item_1"))
+STOPPED = pb.ConverseResponse(speech_stopped=pb.SpeechStopped(item_id="item_1"))
+ENDED = ["response.output_audio.done", "response.done"]
+
+
+def told(*sent: pb.ConverseResponse) -> list[str]:
+    events = Events()
+    events.config = default_config("Be kind.")
+    return [one["type"] for event in sent for one in translate(event, events)]
+
+
+def test_that_the_user_speaks_is_told_before_the_response_ends() -> None:
+    started = "input_audio_buffer.speech_started"
+    by_speech = interruption(pb.INTERRUPTION_REASON_TRANSCRIPT)
+    assert told(*by_speech, STARTED) == [started, *ENDED]
+    # Told already, or never: nothing is kept back.
+    assert told(STARTED, *by_speech) == [started, *ENDED]
+    assert told(*interruption(pb.INTERRUPTION_REASON_CLIENT)) == ENDED
+    stopped = "input_audio_buffer.speech_stopped"
+    assert told(STARTED, STOPPED, *by_speech, STARTED) == [started, stopped, started, *ENDED]
+    assert told(*by_speech, STOPPED) == [*ENDED, stopped]
