@@ -93,7 +93,8 @@ def test_a_wheel_holds_the_stubs_the_services_and_nothing_else(wheel: Path) -> N
         "ui/panel/icon.svg",
     } <= names
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"mesh", "orchestrator", "stt_service", "tts_service", "llm_service", "ui", "unmute"}
+    services = {"orchestrator", "stt_service", "tts_service", "llm_service"}
+    assert tops == {"mesh", *services, "gateway", "ui", "loadtest", "unmute"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
@@ -102,7 +103,7 @@ def test_an_installed_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: 
     site = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
     _install(python, wheel)
     commands, location = _run(python, "-c", IMPORT, cwd=tmp_path).splitlines()
-    assert {"up", "talk", "models", "stt", "tts", "llm", "orchestrator", "ui"} <= set(commands.split())
+    assert {"up", "talk", "models", "stt", "tts", "llm", "orchestrator", "gateway", "ui"} <= set(commands.split())
     assert Path(location) == site / "unmute"
 
 
