@@ -187,6 +187,7 @@ async def test_a_flood_of_audio_is_refused(unix_address: str) -> None:
     ("error", "code", "service"),
     [
         (ResourceExhaustedError("all taken", retry_delay=3), "full", ""),
+        (ResourceExhaustedError("you hold as many", retry_delay=4, reason="RATE_LIMITED"), "limited", ""),
         (UnavailableError("stt is down", retry_delay=2, reason="STT_UNAVAILABLE"), "down", "stt"),
         (UnavailableError("restarts", reason="DRAINING"), "draining", ""),
     ],

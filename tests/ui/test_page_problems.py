@@ -96,12 +96,18 @@ async def test_a_full_mesh_is_waited_for(unix_address: str, tmp_path: Path) -> N
         await expect(scene.page.locator("[data-id=log]")).not_to_contain_text("Connected again")
 
 
-@pytest.mark.parametrize("begun", [False, True], ids=("at-once", "later"))
 @pytest.mark.parametrize(
-    ("reason", "text"), [("AT_CAPACITY", "Everyone is talking"), ("LLM_UNAVAILABLE", "Language model is down")]
+    ("reason", "begun", "text"),
+    [
+        ("AT_CAPACITY", False, "Everyone is talking"),
+        ("AT_CAPACITY", True, "Everyone is talking"),
+        ("RATE_LIMITED", False, "You hold too many."),
+        ("LLM_UNAVAILABLE", True, "Language model is down"),
+    ],
 )
-async def test_why_nobody_can_talk(unix_address: str, tmp_path: Path, reason: str, text: str, begun: bool) -> None:
-    error = ResourceExhaustedError("full") if reason == "AT_CAPACITY" else UnavailableError("down", reason=reason)
+async def test_why_nobody_can_talk(unix_address: str, tmp_path: Path, reason: str, begun: bool, text: str) -> None:
+    kind = UnavailableError if reason.endswith("UNAVAILABLE") else ResourceExhaustedError
+    error = kind("you hold too many", reason=reason)
 
     async with staging(unix_address, tmp_path, lambda stage: stage.fail(error)) as scene:
         scene.orchestrator.refusal = None if begun else error

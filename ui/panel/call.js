@@ -157,7 +157,7 @@ export class Call extends EventTarget {
   lost(problem) {
     clearTimeout(this.connectTimer);
     this.lastProblem = null;
-    const full = problem.code === 'full';
+    const full = problem.code === 'full' || problem.code === 'limited';
     this.attempt = (this.attempt ?? 0) + 1;
     const delay = Math.max(problem.delay ?? 0, RETRY_DELAYS[this.attempt - 1] ?? 0);
     if (!(this.begun || full) || !problem.retry || problem.code === 'idle' || this.attempt > RETRY_DELAYS.length) {

@@ -18,6 +18,12 @@ const TEXTS = {
   token: ['This page is out of date', 'Please reload it.'],
 };
 
+// What a service said, without its name before it.
+function sentence(message) {
+  const text = message.replace(/^\w+ service: /, '');
+  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+}
+
 export class Problems {
   // `actions` has `retry`, `type` and `stop`.
   constructor(card, actions) {
@@ -66,6 +72,7 @@ export class Problems {
       const whole = !problem.service || problem.service === 'orchestrator';
       return [`${whole ? 'The mesh' : serviceName(problem.service)} is down`, 'The conversation cannot go on without it. It may be back in a moment.'];
     }
+    if (problem.code === 'limited') return ['A limit is reached', sentence(problem.message)];
     return TEXTS[problem.code] ?? ['Something went wrong', problem.message];
   }
 
