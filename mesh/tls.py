@@ -81,8 +81,15 @@ class ServerTls:
             return grpc.ssl_server_certificate_configuration([self.identity.read()], roots)
 
         files = Reloaded(_present(self.identity.cert, self.identity.key, self.client_ca), load)
-        require_client = self.client_ca is not None
-        return grpc.dynamic_ssl_server_credentials(files.current(), files.current, require_client)
+        used = files.current()
+
+        def fetch() -> Any:
+            """Returns the configuration if it is another one than before, else None."""
+            nonlocal used
+            before, used = used, files.current()
+            return None if used is before else used
+
+        return grpc.dynamic_ssl_server_credentials(used, fetch, self.client_ca is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +146,13 @@ def server_tls(cert: Path | None, key: Path | None, client_ca: Path | None, name
     Raises:
         TlsError: a setting lacks the one that goes with it.
     """
-    authority = client_ca or _path("CLIENT_CA")
+    folder = _path("DIR")
+    authority = client_ca or _path("CLIENT_CA") or (folder and folder / CA_FILE)
     own = _pair(cert, key, "tls_cert", "tls_key") or _shared_identity()
+    if own is None and folder is not None:
+        own, _ = from_folder(folder, name)
     if own is not None:
         return ServerTls(own, authority)
-    if (folder := _path("DIR")) is not None:
-        own, ca = from_folder(folder, name)
-        return ServerTls(own, authority or ca)
     if authority is not None:
         raise TlsError("a client CA without a certificate: mTLS needs tls_cert and tls_key, too")
     return None
@@ -168,7 +175,7 @@ def client_tls(folder: Path | None = None, name: str = CLIENT) -> ClientTls | No
         folder = _path("DIR")
     if folder is None:
         return None
-    identity, authority = from_folder(folder, name)
+    identity, authority = from_folder(folder.expanduser(), name)
     return ClientTls(authority, identity)
 
 
@@ -281,10 +288,10 @@ class Reloaded(Generic[T]):
             try:
                 self._value, self._seen = self._load(), stamp
                 _log.info("read new certificates: %s", ", ".join(str(path) for path in self._files))
-            except TlsError as error:
+            except (TlsError, OSError) as error:
                 # A certificate and its key are seldom replaced in one go.
                 if stamp != self._tried:
-                    _log.warning("certificates have changed, and the old ones stay in use: %s", error.message)
+                    _log.warning("certificates have changed, and the old ones stay in use: %s", error)
             self._tried = stamp
             return self._value
 

@@ -265,6 +265,11 @@ def test_a_setting_of_ones_own_wins_over_the_meshs(certs: Path, monkeypatch: pyt
     monkeypatch.setenv("UNMUTE_TLS_KEY", "/c.key")
     found = ServerSettings().tls("tts")
     assert found is not None
+    # Whoever asked for mTLS keeps it.
+    assert (found.identity.cert, found.client_ca) == (Path("/c.pem"), Path("/folder/ca.pem"))
+    monkeypatch.delenv("UNMUTE_TLS_DIR")
+    found = ServerSettings().tls("tts")
+    assert found is not None
     assert (found.identity.cert, found.client_ca) == (Path("/c.pem"), None)
     found = ServerSettings(**server_files(certs)).tls("stt")
     assert found is not None
