@@ -4,9 +4,9 @@
     python -m bench.mesh capacity   # how many conversations one core of an orchestrator holds
     python -m bench.mesh soak       # 10,000 turns: memory, and what is left behind
 
-The orchestrator has one core to itself, the three services another, and the clients (`unmute loadtest`) the rest. Audio
-is 24 kHz, 80 ms a message, at real pace both ways; every conversation speaks for 1.2 s, is answered for 1.7 s and
-thinks for about half a second.
+The orchestrator has one core to itself; services and clients (`unmute loadtest`) share the others. Audio is 24 kHz,
+80 ms a message, at real pace both ways; every conversation speaks for 1.2 s, is answered for 1.7 s and thinks for about
+half a second.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Cores:
 
 
 def share_cores() -> Cores:
-    """Returns one core for the orchestrator, one for the services, and the others for the clients."""
+    """Returns one core for the orchestrator, and the others for all else."""
     all_cores = cores()
     if len(all_cores) < 3:
-        raise SystemExit("at least three cores are needed: one for the orchestrator alone, two for the rest")
-    return Cores(all_cores[:1], all_cores[1:2], all_cores[2:])
+        raise SystemExit("at least three cores are needed: one for the orchestrator alone, two for all else")
+    return Cores(all_cores[:1], all_cores[1:], all_cores[1:])
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ async def measure(
         think=0.5,
         instructions="Be brief.",
         frame=FRAME_SECONDS,
-        processes=len(where.clients),
+        processes=max(1, len(where.clients) - 1),
     )
     gathering, process = Gathering(), watched or mesh.process("orchestrator")
     before, busy_before = time.monotonic(), sum(process.cpu_times()[:2])

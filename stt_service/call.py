@@ -21,6 +21,8 @@ Requests = AsyncIterator[stt_pb2.TranscribeRequest]
 
 MAX_WAITING = 512
 """Events that may wait for a caller who does not read."""
+PROGRESS_SECONDS = 0.5
+"""Of audio, after which a caller that hears nothing else is told how far the model is."""
 WRITE_SECONDS = 10.0
 """Longest time that one response may take to be taken."""
 CLOSE_SECONDS = 5.0
@@ -157,13 +159,15 @@ class Call:
         while (event := await self._waiting.get()) is not None:
             if isinstance(event, Progress):
                 self._responses.advance(event, self._decoder.position / self._rate)
-                # What comes next tells it as well.
-                if self._waiting.empty():
+                # What comes next tells it as well, and a message that tells nothing else costs as much as any.
+                if self._waiting.empty() and self._responses.untold >= PROGRESS_SECONDS:
                     await self._write(self._responses.bare())
             else:
                 if isinstance(event, EndOfTurn):
                     self._measures.end_of_turn(event.reason)
                 await self._write(self._responses.of(event))
+        if self._responses.untold:
+            await self._write(self._responses.bare())
 
     async def _write(self, response: stt_pb2.TranscribeResponse) -> None:
         try:

@@ -36,12 +36,17 @@ class Responses:
 
     def __init__(self) -> None:
         """Starts at 0."""
-        self._received = self._processed = self._final = 0.0
+        self._received = self._processed = self._final = self._told = 0.0
 
     @property
     def lag(self) -> float:
         """Seconds of audio that were received and are not transcribed yet."""
         return self._received - self._processed
+
+    @property
+    def untold(self) -> float:
+        """Seconds of audio that were transcribed since a response last told how far."""
+        return self._processed - self._told
 
     def advance(self, progress: Progress, received: float) -> None:
         """Takes the engine's progress, and the seconds received by the input's own clock."""
@@ -55,6 +60,7 @@ class Responses:
 
     def bare(self) -> stt_pb2.TranscribeResponse:
         """Returns a response that only tells the progress."""
+        self._told = self._processed
         return stt_pb2.TranscribeResponse(
             progress=stt_pb2.Progress(
                 received_offset=to_duration(self._received),

@@ -124,15 +124,26 @@ async def test_settings_reach_the_engine(client: Client) -> None:
     assert config.endpointing.max_turn_duration is None
 
 
-async def test_progress_is_told_alone_only_if_nothing_else_follows(client: Client) -> None:
+async def test_progress_is_told_alone_only_if_nothing_else_follows_for_a_while(client: Client) -> None:
     call = await client.open()
     session = client.engine.sessions[0]
+    second_of_audio = bytes(2 * 16_000)
+    await call.write(request(audio={"data": second_of_audio}))
     session.say(Progress(0, 0, 0), Interim("s1", "hel", 0, 0, 0.5), TurnPrediction(0, ((2.0, 0.25),)))
     first, second = await call.read(), await call.read()
     assert (first.interim_transcript.text, first.interim_transcript.stability) == ("hel", 0.5)
     assert second.turn_prediction.pauses[0].probability == 0.25
-    session.say(Progress(0, 0, 0))
-    assert (await call.read()).WhichOneof("event") is None
+    for processed in (0.1, 0.49, 0.5, 0.6, 0.9):
+        session.say(Progress(1, processed, 0))
+        await asyncio.sleep(0)
+    session.say(Interim("s1", "hello", 0, 0, 0.5))
+    alone = await call.read()
+    assert alone.WhichOneof("event") is None
+    assert alone.progress.processed_offset.ToMilliseconds() == 500
+    # The next event tells the rest.
+    last = await call.read()
+    assert last.interim_transcript.text == "hello"
+    assert last.progress.processed_offset.ToMilliseconds() == 900
     call.cancel()
 
 
