@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from gateway.settings import ApiSettings
 from mesh.secrets import Tokens, shared_token
 from mesh.settings import AddressSettings, HttpsSettings, TelemetrySettings, load_settings
+
+_SPACES = "https://huggingface.co"
 
 
 class UiSettings(HttpsSettings, TelemetrySettings, AddressSettings):
@@ -33,8 +37,8 @@ class UiSettings(HttpsSettings, TelemetrySettings, AddressSettings):
         description="Origins beside the page's own that may open a conversation, as https://example.com.",
     )
     framed_by: list[str] = Field(
-        default_factory=list,
-        description="Origins whose pages may show this one in a frame, as https://huggingface.co.",
+        default_factory=lambda: [_SPACES] if "SPACE_ID" in os.environ else [],
+        description="Origins whose pages may show this one in a frame. Unset: that of a Space, in one.",
     )
     api: bool = Field(
         default=True,

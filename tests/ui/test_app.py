@@ -206,6 +206,10 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     token = load_settings(UiSettings, [], "unmute ui").orchestrator_token
     assert token is not None
     assert token.get_secret_value() == "of the mesh"
+    assert load_settings(UiSettings, [], "unmute ui").framed_by == []
+    # A Space shows its page in a frame.
+    monkeypatch.setenv("SPACE_ID", "somebody/unmute")
+    assert load_settings(UiSettings, [], "unmute ui").framed_by == ["https://huggingface.co"]
     assert load_settings(UiSettings, ["--root-path", "voice/"], "unmute ui").root_path == "/voice"
     with pytest.raises(UsageError, match="user and password"):
         load_settings(UiSettings, ["--user", "ada"], "unmute ui")
