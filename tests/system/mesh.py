@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,13 +41,14 @@ class Result:
 
 
 class Mesh:
-    """`unmute up` on five ports in a row; it is stopped by `stop`."""
+    """`unmute up` on five ports in a row, and metrics on the next five; it is stopped by `stop`."""
 
     def __init__(self, base_port: int) -> None:
         self.base_port = base_port
         self.log = Path(tempfile.mkstemp(prefix="unmute-up-", suffix=".log")[1])
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "mesh", "up", "--base-port", str(base_port)]
+            command += ["--metrics-base-port", str(base_port + len(SERVICES))]
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
@@ -58,6 +60,12 @@ class Mesh:
     def realtime_url(self) -> str:
         """Where clients of OpenAI's Realtime API connect."""
         return f"http://{self.address('ui')}/v1"
+
+    def metrics(self, service: str) -> str:
+        """Returns what Prometheus is told by a service."""
+        port = self.base_port + len(SERVICES) + SERVICES.index(service)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+            return str(page.read().decode())
 
     @property
     def environment(self) -> dict[str, str]:
@@ -141,13 +149,13 @@ async def until_serving(service: str, address: str) -> None:
 
 
 def choose_base_port() -> int:
-    """Returns the usual port if its row of five is free, else the first of five that are."""
+    """Returns the usual port if its row of ten is free, else the first of ten that are."""
     # Below the ports that systems give to those who connect.
     candidates: list[int] = [DEFAULT_PORT, *range(21_200, 32_000, 10)]
     for port in candidates:
-        if all(_is_free(port + offset) for offset in range(len(SERVICES))):
+        if all(_is_free(port + offset) for offset in range(2 * len(SERVICES))):
             return port
-    raise RuntimeError("no five ports in a row are free")
+    raise RuntimeError("no ten ports in a row are free")
 
 
 def free_port() -> int:
