@@ -13,7 +13,8 @@ from orchestrator.turns.events import FinalHeard, FlushDone, WordHeard
 from orchestrator.upstreams import SttConfig, SttStream, Upstreams
 from unmute.conversation.v1 import conversation_pb2 as pb
 
-MAX_SECONDS = 120.0
+MAX_SECONDS = 60.0
+"""As 16-bit audio at 24 kHz that still fits into one message."""
 CHUNK_SECONDS = 1.0
 PATIENCE = 10.0
 """Seconds that speech to text is given beyond the length of the audio."""

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 
 from mesh.durations import to_duration, to_seconds
 from mesh.errors import InvalidArgumentError
+from orchestrator.turns.events import Service
 from orchestrator.upstreams.contract import ToolUse
 from tests.orchestrator.play import Play, outcome, stage
 from tests.orchestrator.scripted import Answer, Call, ScriptedMesh
@@ -191,6 +192,56 @@ def test_speech_in_an_item_is_written_down() -> None:
             assert (
                 await play.wait("error")
             ).field == "item_create.item.message.content[0].audio.format.sample_rate_hertz"
+
+    run(scene())
+
+
+def test_speech_in_an_item_that_cannot_be_written_down_is_refused_and_the_session_goes_on() -> None:
+    layout = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=8000)
+
+    def said(size: int, role: pb.Role.ValueType = pb.ROLE_USER) -> pb.Item:
+        audio = pb.AudioContent(data=bytes(size), format=layout)
+        return pb.Item(message=pb.MessageItem(role=role, content=[pb.ContentPart(audio=audio)]))
+
+    async def scene() -> None:
+        async with stage() as play:
+            play.begin()
+            await play.wait("session_created")
+            for item, field in (
+                (said(3), "data"),
+                (said(2 * 8000 * 61), "data"),
+                (said(0), ""),
+                (said(4, pb.ROLE_ASSISTANT), ""),
+            ):
+                put(play, item)
+                error = await play.wait("error", len(play.all("error")) + 1)
+                assert error.field == f"item_create.item.message.content[0].audio{'.' if field else ''}{field}"
+            play.mesh.down.add(Service.STT)
+            put(play, said(1600), "down")
+            assert (await play.wait("error", 5)).reason == pb.ERROR_REASON_STT_UNAVAILABLE
+            play.mesh.down.clear()
+            play.type("Still there?")
+            await play.wait("response_done")
+
+    run(scene())
+
+
+def test_an_older_conversation_can_be_put_in() -> None:
+    async def scene() -> None:
+        async with stage() as play:
+            play.begin()
+            call = pb.FunctionCallItem(call_id="c1", name="weather", arguments_json='{"city": "Oslo"}')
+            spoken = pb.ContentPart(audio=pb.AudioContent(transcript="It snows."))
+            put(play, pb.Item(id="a", function_call=call))
+            put(play, pb.Item(id="b", function_result=pb.FunctionResultItem(call_id="c1", output="snow")))
+            put(play, pb.Item(id="c", message=pb.MessageItem(role=pb.ROLE_ASSISTANT, content=[spoken])))
+            put(play, message("Be brief.", "d", pb.ROLE_SYSTEM), "", "root")
+            play.type("And tomorrow?")
+            await play.wait("response_done")
+            _, *shown = play.mesh.asked[0].messages
+            assert [said.text for said in shown] == ["Be brief.", "", "snow", "It snows.", "And tomorrow?"]
+            assert shown[1].tool_calls[0].arguments_json == '{"city": "Oslo"}'
+            assert play.all("error") == []
 
     run(scene())
 
