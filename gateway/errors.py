@@ -63,6 +63,12 @@ _PARAMS = tuple(
 )
 
 
+class FloodError(MeshError):
+    """A client goes on sending what it may not."""
+
+    default_reason = "RATE_LIMITED"
+
+
 @dataclass(eq=False)
 class EventError(Exception):
     """An event of the client cannot be served; the session goes on."""
@@ -120,19 +126,18 @@ def from_event(error: pb.ErrorEvent, event_id: str | None = None) -> EventError:
 def from_mesh(error: MeshError, event_id: str | None = None) -> EventError:
     """Returns a failed call."""
     param = to_param(error.field) if isinstance(error, InvalidArgumentError | NotFoundError) else None
+    code, kind = _code(error.reason), SERVER
     match error:
-        case InvalidArgumentError() | NotFoundError() | FailedPreconditionError():
+        case InvalidArgumentError() | NotFoundError() | FailedPreconditionError() | AbortedError():
             kind = INVALID
-        case ResourceExhaustedError():
+        case DeadlineExceededError():
+            code, kind = _code("SESSION_IDLE"), INVALID
+        case ResourceExhaustedError() | FloodError():
             kind = LIMIT
-        case DeadlineExceededError() | AbortedError():
-            kind = INVALID
-        case _:
-            kind = SERVER
     message = _plain(error.message, getattr(error, "field", ""))
     if isinstance(error, ResourceExhaustedError | UnavailableError):
         message = f"{message} (try again in {error.retry_delay:g} s)"
-    return EventError(message, _code(error.reason), param, event_id, kind)
+    return EventError(message, code, param, event_id, kind)
 
 
 def _plain(message: str, field: str) -> str:

@@ -7,20 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gateway.errors import LIMIT, EventError
+from gateway.errors import LIMIT, EventError, FloodError
 from gateway.settings import ApiSettings
-from mesh.errors import MeshError, ResourceExhaustedError
+from mesh.errors import ResourceExhaustedError
 from mesh.web.buckets import Bucket
 
 BURST_SECONDS = 10.0
 ERRORS_PER_SECOND, ERROR_BURST = 2.0, 100.0
 RETRY_SECONDS = 5.0
-
-
-class FloodError(MeshError):
-    """A client goes on sending what it may not."""
-
-    default_reason = "RATE_LIMITED"
 
 
 class Limits:

@@ -19,8 +19,8 @@ from gateway.auth import Grant
 from gateway.beta import Beta
 from gateway.call import Call, open_call
 from gateway.causes import Causes
-from gateway.errors import EventError, from_mesh
-from gateway.limits import FloodError, Limits
+from gateway.errors import EventError, FloodError, from_mesh
+from gateway.limits import Limits
 from gateway.schema import events as schema
 from gateway.schema.session import SessionSettings, TranscriptionSession
 from gateway.settings import ApiSettings
@@ -330,6 +330,8 @@ class RealtimeSession:
 def close_code(error: MeshError) -> int:
     """Returns the code of the close that an error ends a session with."""
     match error:
+        case ResourceExhaustedError() if error.reason == FloodError.default_reason:
+            return POLICY
         case ResourceExhaustedError() | UnavailableError():
             return AGAIN
         case DeadlineExceededError():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.auth import KEY_PROTOCOL, MAX_SECRETS, Access, AccessError, Grant, credential
-from gateway.errors import EventError
-from gateway.limits import ERROR_BURST, FloodError, Limits, Places
+from gateway.errors import EventError, FloodError
+from gateway.limits import ERROR_BURST, Limits, Places
 from gateway.schema.session import RealtimeSession
 from gateway.settings import ApiSettings, GatewaySettings
 from gateway.voices import KEPT_SECONDS, Voices

@@ -15,7 +15,7 @@ from gateway.schema.session import RealtimeSession as Settings
 from gateway.session import Opening, RealtimeSession
 from gateway.settings import ApiSettings
 from gateway.voices import Voices
-from mesh.errors import InvalidArgumentError, MeshError, ResourceExhaustedError, UnavailableError
+from mesh.errors import DeadlineExceededError, InvalidArgumentError, MeshError, ResourceExhaustedError, UnavailableError
 from mesh.web.orchestrator import Orchestrator
 from tests.gateway.samples import AUDIO
 from tests.ui.scripted import FakePage, Stage, orchestrating
@@ -232,6 +232,8 @@ async def test_settings_that_cannot_be_served_do_not_end_the_session(unix_addres
     [
         (ResourceExhaustedError("all conversations are taken", retry_delay=5), "at_capacity", 1013),
         (UnavailableError("stt is down", reason="STT_UNAVAILABLE"), "stt_unavailable", 1013),
+        (ResourceExhaustedError("too many messages", reason="RATE_LIMITED"), "rate_limit_exceeded", 1008),
+        (DeadlineExceededError("an hour has passed"), "session_expired", 1000),
         (MeshError("internal error 1234"), "internal_error", 1011),
     ],
 )
