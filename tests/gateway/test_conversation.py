@@ -210,3 +210,16 @@ async def test_a_response_beside_the_conversation(unix_address: str) -> None:
         assert done.response.conversation_id
         added = [e for e in caller.seen if e.type == "conversation.item.added"]
         assert len(added) == 2, "the one beside is no item of the conversation"
+
+
+async def test_the_assistant_speaks_up_after_the_silence_that_the_client_chose(unix_address: str) -> None:
+    detection = {"type": "server_vad", "idle_timeout_ms": 600}
+    async with talking(unix_address, audio={"input": {"turn_detection": detection}}) as caller:
+        await caller.type("hello")
+        await caller.connection.response.create()
+        async with caller.silence():
+            await caller.until("response.done")
+            triggered = await caller.until("input_audio_buffer.timeout_triggered")
+            assert triggered.audio_end_ms - triggered.audio_start_ms >= 500
+            done = await caller.until("response.done")
+        assert done.response.status == "completed"
