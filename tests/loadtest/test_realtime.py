@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,12 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from loadtest.events import Audio, Cut, Event, Problem, ResponseBegan, ResponseEnded
-from loadtest.realtime import RealtimeCall
+from loadtest.realtime import RealtimeCall, trusted
 from loadtest.speech import RATE
+from mesh.authority import make_folder
 from mesh.client.player import Part
 from mesh.errors import MeshError, ResourceExhaustedError, UnavailableError
+from mesh.tls import client_tls, from_folder
 
 Scene = Callable[["Endpoint"], Awaitable[None]]
 
@@ -39,7 +43,9 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def serving(scene: Scene, *, refuse: Response | None = None) -> AsyncIterator[str]:
+async def serving(
+    scene: Scene, *, refuse: Response | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Yields the URL of an endpoint that plays `scene`."""
 
     async def handle(socket: ServerConnection) -> None:
@@ -51,9 +57,9 @@ async def serving(scene: Scene, *, refuse: Response | None = None) -> AsyncItera
         return refuse
 
     server: Server
-    async with serve(handle, "127.0.0.1", 0, process_request=check) as server:
+    async with serve(handle, "127.0.0.1", 0, process_request=check, ssl=tls) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        yield f"ws://127.0.0.1:{port}/v1/realtime"
+        yield f"{'ws' if tls is None else 'wss'}://127.0.0.1:{port}/v1/realtime"
 
 
 async def listen(call: RealtimeCall) -> list[Event]:
@@ -157,3 +163,24 @@ async def test_settings_that_are_refused_and_sessions_that_break_say_why() -> No
         # Audio that comes too late is lost, not a failure of its own.
         await call.send_audio(bytes(10))
         await call.close()
+
+
+async def test_wss_trusts_the_authority_of_the_mesh(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"gateway": ["127.0.0.1"], "client": []}, days=1)
+
+    async def scene(endpoint: Endpoint) -> None:
+        await endpoint.read()
+        await endpoint.send(type="session.updated", session={})
+        await endpoint.socket.wait_closed()
+
+    identity, _ = from_folder(tmp_path, "gateway")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.cert, identity.key)
+    async with serving(scene, tls=context) as url:
+        call = RealtimeCall(url, tls=trusted(client_tls(tmp_path)))
+        assert await call.open() == RATE
+        await call.close()
+        stranger = RealtimeCall(url)
+        with pytest.raises(UnavailableError, match="certificate"):
+            await stranger.open()
+        await stranger.close()
