@@ -85,13 +85,20 @@ async def test_a_caller_trusts_only_its_authority_and_the_right_name(
 
 
 @pytest.mark.promise("trust")
-def test_an_expired_certificate_is_told_as_such() -> None:
-    words = (
-        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed "
-        "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
-        "CERTIFICATE_VERIFY_FAILED: certificate has expired: OK"
-    )
-    assert explain(words) == "its certificate has expired"
+async def test_a_caller_does_not_take_an_expired_certificate(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "old", HOSTS, days=-0.001).ca.parent
+    pair = [((folder / "stt.key").read_bytes(), (folder / "stt.pem").read_bytes())]
+    server = grpc.aio.server()
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
+    await server.start()
+    try:
+        refused = await refusal(f"127.0.0.1:{port}", client_of(folder, with_identity=False))
+    finally:
+        await server.stop(0)
+    assert "its certificate has expired" in refused
+
+
+def test_what_is_no_trouble_of_tls_is_not_told_as_such() -> None:
     assert not explain("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused")
     assert not explain("Socket closed")
 
