@@ -61,6 +61,7 @@ async def hang_up(*clients: Client) -> None:
         await asyncio.wait((client.call,))
 
 
+@pytest.mark.promise("capacity")
 def test_a_full_orchestrator_refuses_at_once_and_says_when_to_come_back() -> None:
     async def scene() -> None:
         place = admission(max_sessions=2)
@@ -79,6 +80,7 @@ def test_a_full_orchestrator_refuses_at_once_and_says_when_to_come_back() -> Non
     run(scene())
 
 
+@pytest.mark.promise("share")
 def test_one_client_gets_no_more_than_its_share() -> None:
     async def scene() -> None:
         place = admission(max_sessions=10, max_sessions_per_client=2)
@@ -92,6 +94,7 @@ def test_one_client_gets_no_more_than_its_share() -> None:
     run(scene())
 
 
+@pytest.mark.promise("setup-time")
 def test_who_says_nothing_holds_no_place_and_is_sent_away() -> None:
     async def scene() -> None:
         place = admission(max_sessions=1, setup_timeout=10)
@@ -157,6 +160,7 @@ def test_of_several_who_speak_at_once_only_as_many_get_in_as_there_are_places() 
     run(scene())
 
 
+@pytest.mark.promise("share")
 def test_a_client_that_comes_too_often_is_told_when_it_may_come() -> None:
     async def scene() -> None:
         place = admission(sessions_per_minute=3)
@@ -209,5 +213,6 @@ NEAR = "ipv6:%5B::1%5D:4711"
         (Call(NEAR, x_unmute_client="198.51.100.1"), False, "x-forwarded-for", "198.51.100.1"),
     ],
 )
+@pytest.mark.promise("caller")
 def test_whose_call_it_is(call: Any, trusted: bool, proxy_key: str, who: str) -> None:
     assert identify(call, trusted=trusted, proxy_key=proxy_key) == who
