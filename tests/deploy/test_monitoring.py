@@ -87,6 +87,8 @@ def test_prometheus_asks_every_service_where_its_metrics_are(name: str) -> None:
             assert found[0]["names"][0].split(".")[-1] == job["job_name"]
         else:
             ports[job["job_name"]] = int(job["static_configs"][0]["targets"][0].rpartition(":")[2])
+    # Envoy's own, where there is one in front.
+    assert ports.pop("proxy", 9902) == 9902
     assert ports == {name: port for name, port in METRICS_PORTS.items() if name != "gateway"}
 
 
