@@ -5,7 +5,7 @@
     python -m bench.mesh soak       # 10,000 turns: memory, and what is left behind
 
 The orchestrator has one core to itself; services and clients (`unmute loadtest`) share the others. Audio is 24 kHz,
-80 ms a message, at real pace both ways; every conversation speaks for 1.2 s, is answered for 1.7 s and thinks for about
+80 ms a message, at real pace both ways; every conversation speaks for 1.2 s, is answered for 1.9 s and thinks for about
 half a second.
 """
 

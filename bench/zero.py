@@ -45,8 +45,8 @@ PHRASES = {
     0.95: "please explain it",
 }
 """What is heard, by the amplitude of the audio."""
-EXPLANATION = "Well, this is a sentence of about as many words as people say before they stop and listen to you again."
-"""21 words, which `ZeroTts` speaks in 1.68 s."""
+EXPLANATION = "Well, this is how it is."
+"""Six words; at three a second, as people speak, they take `ZeroTts` 1.92 s."""
 
 E = TypeVar("E")
 
@@ -232,13 +232,14 @@ class ZeroLlmSession:
 
 
 class ZeroTts:
-    """Speaks a frame of silence for each word."""
+    """Speaks each word as silence."""
 
     capabilities = tts.Capabilities("zero-tts", VOICE_RATE, True, (0.5, 2.0), SLOTS, "MIT")
     voices = (tts.Voice("zero", "Zero", ("en",), "nobody", "MIT"),)
 
-    def __init__(self) -> None:
-        """No session is open."""
+    def __init__(self, frames_per_word: int = 1) -> None:
+        """`frames_per_word`, each of 80 ms: 4 is the pace of speech."""
+        self.frames_per_word = frames_per_word
         self.sessions: set[ZeroTtsSession] = set()
 
     @property
@@ -275,12 +276,14 @@ class ZeroTtsSession:
         self._speak(whole)
 
     def _speak(self, words: list[str]) -> None:
+        seconds = self._engine.frames_per_word * tts.FRAME_SECONDS
         for word in words:
-            start = self._spoken * tts.FRAME_SECONDS
+            start = self._spoken * seconds
             text = word if self._spoken == 0 else f" {word}"
             self._spoken += 1
-            self._events.put(tts.TextSpoken(text, start, start + tts.FRAME_SECONDS))
-            self._events.put(tts.Audio(np.zeros(round(tts.FRAME_SECONDS * VOICE_RATE), np.float32)))
+            self._events.put(tts.TextSpoken(text, start, start + seconds))
+            for _ in range(self._engine.frames_per_word):
+                self._events.put(tts.Audio(np.zeros(round(tts.FRAME_SECONDS * VOICE_RATE), np.float32)))
 
     async def flush(self) -> None:
         """Speaks the rest."""
@@ -338,6 +341,7 @@ async def zero_mesh(
     tracers: Mapping[str, Tracer] | None = None,
     *,
     server_options: tuple[tuple[str, int], ...] = (),
+    frames_per_word: int = 1,
     **orchestrator: Any,
 ) -> AsyncIterator[ZeroMesh]:
     """Serves everything on sockets in `folder`.
@@ -346,9 +350,10 @@ async def zero_mesh(
         folder: the sockets are named after the services, that of the orchestrator `all`.
         tracers: services with a tracer, by short name, are traced.
         server_options: of every gRPC server.
+        frames_per_word: how slowly is spoken, as `ZeroTts` has it.
         orchestrator: settings of the orchestrator.
     """
-    engines = (ZeroStt(), ZeroLlm(), ZeroTts())
+    engines = (ZeroStt(), ZeroLlm(), ZeroTts(frames_per_word))
     addresses = {name: f"unix:{folder / name}" for name in ("stt", "llm", "tts", "all")}
     settings = OrchestratorSettings(
         **{

@@ -20,7 +20,7 @@ SERVICES: dict[str, Callable[[], Service]] = {
     # At the rate of the callers, so that the service need not resample.
     "stt": lambda: SttService(ZeroStt(VOICE_RATE)),
     "llm": lambda: LlmService(ZeroLlm()),
-    "tts": lambda: TtsService(ZeroTts(), TtsSettings()),
+    "tts": lambda: TtsService(ZeroTts(frames_per_word=4), TtsSettings()),
 }
 
 if __name__ == "__main__":

@@ -113,12 +113,12 @@ async def test_a_client_that_does_not_read_is_cut_off_and_costs_little_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mesh.interceptors.TELL_SECONDS", 0.5)
-    async with zero_mesh(folder, server_options=SERVER_OPTIONS, slow_client_seconds=0.5) as mesh:
+    async with zero_mesh(folder, server_options=SERVER_OPTIONS, frames_per_word=4, slow_client_seconds=0.5) as mesh:
         process = psutil.Process()
         before = process.memory_info().rss
         caller = Unreading(mesh.channel)
         await caller.begin()
-        # An answer is 1.7 s of audio at 48 kHz in 32 bits, 320 kB: far beyond what a window takes.
+        # An answer is 1.9 s of audio at 48 kHz in 32 bits, 370 kB: far beyond what a window takes.
         await caller.say(EXPLAIN)
         await nothing_is_left(mesh)
         assert process.memory_info().rss - before < MAX_UNREAD_BYTES
@@ -127,7 +127,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_costs_little_memory(
 
 
 async def test_a_client_that_reads_too_late_learns_why_it_was_cut_off(folder: Path) -> None:
-    async with zero_mesh(folder, server_options=SERVER_OPTIONS, slow_client_seconds=0.2) as mesh:
+    async with zero_mesh(folder, server_options=SERVER_OPTIONS, frames_per_word=4, slow_client_seconds=0.2) as mesh:
         caller = Unreading(mesh.channel)
         await caller.begin()
         await caller.say(EXPLAIN)

@@ -69,7 +69,7 @@ async def test_barge_ins_are_heard(tmp_path: Path) -> None:
     def tell(_: int, news: News) -> None:
         turns.extend(news.turns)
 
-    async with zero_mesh(tmp_path):
+    async with zero_mesh(tmp_path, frames_per_word=5):
         settings = LoadtestSettings(
             files=[path],
             orchestrator=f"unix:{tmp_path / 'all'}",
