@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 
 from mesh.channels import open_channel
 from mesh.interceptors import MeshInterceptor
+from mesh.names import CLIENT_KEY
 from mesh.status import read_details
 from orchestrator.server import OrchestratorService
 from orchestrator.settings import OrchestratorSettings
@@ -101,6 +102,28 @@ async def test_more_than_fit_are_refused_with_a_delay(unix_address: str) -> None
             except grpc.aio.AioRpcError:
                 continue  # The first has not been noticed to be gone.
         third.cancel()
+
+
+async def test_each_client_has_its_share_and_silence_takes_none(unix_address: str) -> None:
+    async with serving(unix_address, max_sessions=3, max_sessions_per_client=1) as (_, stub):
+
+        async def begin(client: str) -> Any:
+            call = stub.Converse(metadata=((CLIENT_KEY, client),))
+            await call.write(setup())
+            return call
+
+        silent = [stub.Converse(metadata=((CLIENT_KEY, "eve"),)) for _ in range(5)]
+        ann, bob = await begin("ann"), await begin("bob")
+        for call in (ann, bob):
+            assert (await call.read()).HasField("session_created")
+        code, details, info, _, delay = await failure_of(await begin("ann"))
+        assert (code, info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+        assert "as many conversations as one client may" in details
+        assert delay is not None
+        last = await begin("cem")
+        assert (await last.read()).HasField("session_created")
+        for call in (*silent, ann, bob, last):
+            call.cancel()
 
 
 async def test_errors_at_setup_are_statuses_with_the_field(unix_address: str) -> None:
