@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from llm_service.engine import Engine, Usage
-from mesh.metrics import DELAYS, STEPS
+from mesh.metrics import DELAYS, STEPS, add_slots
 
 
 class LlmMetrics:
@@ -13,10 +13,13 @@ class LlmMetrics:
 
     def __init__(self, registry: CollectorRegistry, engine: Engine) -> None:
         """Adds them to `registry`; `engine` is asked for its slots whenever they are read."""
-        slots = Gauge("unmute_llm_slots", "Answers that can be written at once.", registry=registry)
-        slots.set_function(lambda: engine.capabilities.slots)
-        used = Gauge("unmute_llm_slots_in_use", "Answers that are being written.", registry=registry)
-        used.set_function(lambda: engine.used_slots)
+        add_slots(
+            registry,
+            "llm",
+            "Answers that are written",
+            total=lambda: engine.capabilities.slots,
+            used=lambda: engine.used_slots,
+        )
         self.first_token = Histogram(
             "unmute_llm_time_to_first_token_seconds",
             "From a request to the first piece of its answer; reasoning does not count.",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from mesh.steps import Timed
 
 DELAYS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Buckets, in seconds, of what a person waits for: finest where a conversation stops feeling like one."""
@@ -13,6 +16,36 @@ STEPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.
 OTHER = "OTHER"
 _MAX_REASONS = 100
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{1,62}")
+
+
+def add_slots(
+    registry: CollectorRegistry, service: str, what: str, *, total: Callable[[], int], used: Callable[[], int]
+) -> None:
+    """Adds how much of its work a service can do at once, and how much it does.
+
+    Args:
+        registry: of the process.
+        service: its short name.
+        what: the pieces of work, as in "Streams that are open".
+        total: asked for the first number whenever it is read.
+        used: asked for the second.
+    """
+    slots = Gauge(f"unmute_{service}_slots", f"{what} at once, at most.", registry=registry)
+    slots.set_function(total)
+    in_use = Gauge(f"unmute_{service}_slots_in_use", f"{what} now.", registry=registry)
+    in_use.set_function(used)
+
+
+def add_steps(registry: CollectorRegistry, service: str, what: str, engine: object) -> None:
+    """Adds how long the model of a service works at once, if its engine tells; `what` a step is."""
+    steps = Histogram(
+        f"unmute_{service}_step_seconds",
+        f"How long the model worked at once: {what}.",
+        buckets=STEPS,
+        registry=registry,
+    )
+    if isinstance(engine, Timed):
+        engine.report_steps(steps.observe)
 
 
 class Metrics:

@@ -28,9 +28,20 @@ class OrchestratorMetrics:
         """
         registry = metrics.registry
         self.error = metrics.error
+        self._backends = Gauge(
+            "unmute_backends",
+            "Servers of each model service: those that are known, and those of them that are serving.",
+            ["service", "state"],
+            registry=registry,
+        )
         self._add_sessions(registry, limit, active)
         self._add_turns(registry)
         self._add_answers(registry)
+
+    def watch_backends(self, service: str, known: Callable[[], int], serving: Callable[[], int]) -> None:
+        """Adds the backends of a service, by its short name: how many are `known`, and how many are `serving`."""
+        self._backends.labels(service, "known").set_function(known)
+        self._backends.labels(service, "serving").set_function(serving)
 
     @contextmanager
     def holding(self) -> Iterator[None]:

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from mesh.backends.pool import Pool
 from mesh.channels import HealthState
 from mesh.errors import InvalidArgumentError, UnavailableError
 from mesh.logs import bind_ids
@@ -112,6 +114,8 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             timeout=settings.service_timeout,
         )
         self._upstreams = self._own
+        for service, pool in self._own.pools.items():
+            self._metrics.watch_backends(service.value, partial(_count, pool), partial(_count, pool, serving=True))
         await self._own.start()
 
     async def watch(self, report: HealthReport) -> None:
@@ -182,6 +186,11 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             return (await self._upstreams.describe()).voices
         except UnavailableError:
             return ()
+
+
+def _count(pool: Pool, *, serving: bool = False) -> int:
+    """Backends that are listed, or only those of them that are serving."""
+    return sum(backend.state is HealthState.SERVING or not serving for backend in pool.backends)
 
 
 def _page(everything: Sequence[T], request: pb.ListCharactersRequest | pb.ListVoicesRequest) -> tuple[Sequence[T], str]:

@@ -18,7 +18,7 @@ class Measures:
         """`metrics` and `tracer` are the service's."""
         self._metrics = metrics
         self._tracer = tracer
-        self._flushed: deque[float] = deque()
+        self._flushed: deque[float] = deque(maxlen=64)
         self._span = NO_SPAN
 
     def audio(self, seconds: float) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from mesh.metrics import DELAYS, STEPS
-from mesh.steps import Timed
+from mesh.metrics import DELAYS, add_slots, add_steps
 from stt_service.engine import EndOfTurnReason, Engine
 
 
@@ -22,24 +21,20 @@ class SttMetrics:
             engine: asked for its slots whenever they are read, and told where to report its steps.
             lag: asked how far behind the slowest stream is, in seconds of audio.
         """
-        slots = Gauge("unmute_stt_slots", "Streams that can be transcribed at once.", registry=registry)
-        slots.set_function(lambda: engine.capabilities.slots)
-        used = Gauge("unmute_stt_slots_in_use", "Streams that are being transcribed.", registry=registry)
-        used.set_function(lambda: engine.used_slots)
+        add_slots(
+            registry,
+            "stt",
+            "Streams that are transcribed",
+            total=lambda: engine.capabilities.slots,
+            used=lambda: engine.used_slots,
+        )
+        add_steps(registry, "stt", "a step of the batch, or a decode", engine)
         behind = Gauge(
             "unmute_stt_lag_seconds",
             "Audio that was received and is not transcribed yet, of the stream that is furthest behind.",
             registry=registry,
         )
         behind.set_function(lag)
-        steps = Histogram(
-            "unmute_stt_step_seconds",
-            "How long the model worked at once: a step of the batch, or a decode.",
-            buckets=STEPS,
-            registry=registry,
-        )
-        if isinstance(engine, Timed):
-            engine.report_steps(steps.observe)
         self.audio = Counter(
             "unmute_stt_audio_seconds_total", "Audio that was received, in seconds.", registry=registry
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from mesh.metrics import DELAYS, STEPS
-from mesh.steps import Timed
+from mesh.metrics import DELAYS, add_slots, add_steps
 from tts_service.engine import Engine
 
 
@@ -14,18 +13,14 @@ class TtsMetrics:
 
     def __init__(self, registry: CollectorRegistry, engine: Engine) -> None:
         """Adds them to `registry`; `engine` is asked for its slots whenever they are read, and reports its steps."""
-        slots = Gauge("unmute_tts_slots", "Utterances that can be spoken at once.", registry=registry)
-        slots.set_function(lambda: engine.capabilities.slots)
-        used = Gauge("unmute_tts_slots_in_use", "Utterances that are open.", registry=registry)
-        used.set_function(lambda: engine.used_slots)
-        steps = Histogram(
-            "unmute_tts_step_seconds",
-            "How long the model worked at once: a step of the batch, a piece of audio or a clause.",
-            buckets=STEPS,
-            registry=registry,
+        add_slots(
+            registry,
+            "tts",
+            "Utterances that are open",
+            total=lambda: engine.capabilities.slots,
+            used=lambda: engine.used_slots,
         )
-        if isinstance(engine, Timed):
-            engine.report_steps(steps.observe)
+        add_steps(registry, "tts", "a step of the batch, a piece of audio or a clause", engine)
         self.first_audio = Histogram(
             "unmute_tts_time_to_first_audio_seconds",
             "From an utterance's first text to its first audio.",

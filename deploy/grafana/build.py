@@ -159,6 +159,12 @@ def _room() -> list[Panel]:
         ),
         graph("Slots in use", "percentunit", *slots, most=0.9),
         graph(
+            "Model servers",
+            "short",
+            ("min by (service, state) (unmute_backends)", "{{service}} {{state}}"),
+            about="As the orchestrator sees them, the one that sees fewest.",
+        ),
+        graph(
             "Who is late",
             "s",
             ("max(unmute_stt_lag_seconds)", "speech to text is behind"),
@@ -234,7 +240,7 @@ def _errors() -> list[Panel]:
 ROWS: tuple[tuple[str, list[Panel], int, int], ...] = (
     ("Do people wait?", _waiting(), 6, 4),
     ("Which stage takes the time", _stages(), 3, 8),
-    ("Is there room", _room(), 4, 7),
+    ("Is there room", _room(), 3, 7),
     ("The models", _models(), 4, 7),
     ("The conversations", _talk(), 4, 7),
     ("What goes wrong", _errors(), 4, 7),

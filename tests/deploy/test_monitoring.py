@@ -45,7 +45,7 @@ def test_every_legend_names_labels_that_its_query_gives() -> None:
         for target in panel["targets"]:
             given = {label for _, labels in asked_for(target["expr"]) for label in labels}
             for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
-                unsplit = "sum" not in target["expr"] and label in ("job", "instance")
+                unsplit = " by " not in target["expr"] and "sum" not in target["expr"] and label in ("job", "instance")
                 assert label in given or unsplit, (panel["title"], label)
 
 
@@ -110,6 +110,6 @@ def test_the_document_describes_every_metric_as_it_is(known: dict[str, Metric]) 
 
 def test_labels_are_few_and_bounded(known: dict[str, Metric]) -> None:
     # What a conversation, a client or a model may name freely makes a series for each of its names.
-    bounded = {"method", "code", "reason", "stage", "outcome", "status", "kind", "direction"}
+    bounded = {"method", "code", "reason", "stage", "outcome", "status", "kind", "direction", "service", "state"}
     used = {label for name, metric in known.items() if name.startswith(("unmute_", "grpc_")) for label in metric.labels}
     assert used <= bounded

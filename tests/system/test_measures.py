@@ -46,6 +46,8 @@ async def test_conversations_are_measured_by_every_service_and_logged_without_th
 
             assert value("unmute_sessions_total", outcome="completed") == 1
             assert value("unmute_turns_total") == 3
+            for service in ("stt", "llm", "tts"):
+                assert value("unmute_backends", service=service, state="serving") == 1
             assert value("unmute_responses_total", status="completed") == 3
             assert value("unmute_voice_to_voice_seconds_count") >= 2
             assert (
