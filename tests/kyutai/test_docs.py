@@ -15,6 +15,7 @@ from mesh.settings import load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "kyutai.md"
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+EXPORTS = re.findall(r"^export (\w+)=(\S+)", PAGE.read_text(), re.MULTILINE)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line]
 
 
@@ -24,6 +25,8 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("line", [line for line in LINES if "bin/unmute" in line])
 def test_unmute_understands(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in EXPORTS:
+        monkeypatch.setenv(name, value)
     words = shlex.split(line, comments=True)
     start = next(place for place, word in enumerate(words) if word.endswith("bin/unmute"))
     known = {point.name: point for point in entry_points(group=GROUP)}
