@@ -67,6 +67,8 @@ class Processes:
     services: dict[str, dict[str, Any]]
     tls: Path = Path("/nowhere")
     """Folder of the edge's certificate, if it shall have one."""
+    replicas: tuple[int, ...] = ()
+    """Ports of further orchestrators for the proxy."""
 
     def __post_init__(self) -> None:
         self.ports = {name: free_port() for name in PORTS}
@@ -132,7 +134,9 @@ class Processes:
                 text = text.replace(f"port_value: {usual}", f"port_value: {port}")
             text = text.replace("filename: /etc/envoy-tls", f"filename: {self.tls}")
             text = text.replace("path: /etc/envoy-tls", f"path: {self.tls}")
-            (folder / path.name).write_text(text, encoding="utf-8")
+            [first] = re.findall(rf"\n *- endpoint: .*: {self.ports['orchestrator']}}}}}}}", text) or [""]
+            more = [first.replace(str(self.ports["orchestrator"]), str(port)) for port in self.replicas]
+            (folder / path.name).write_text(text.replace(first, "".join([first, *more])) if first else text)
         # A base id of its own: Envoys of one machine share memory by it.
         shim = folder / "bin" / "envoy"
         shim.parent.mkdir()

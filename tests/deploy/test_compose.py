@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,65 @@ async def test_a_proxy_that_stops_lets_conversations_end(processes: Processes, t
         assert await asyncio.to_thread(other.running["proxy"].wait, 20) == 0
     finally:
         other.stop()
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+async def test_the_proxy_tries_another_orchestrator_when_one_is_full(processes: Processes, tmp_path: Path) -> None:
+    orchestrator = {**processes.services["orchestrator"]}
+    orchestrator["environment"] = {**orchestrator["environment"], "UNMUTE_ORCHESTRATOR_MAX_SESSIONS": "1"}
+    replicas = [Processes(tmp_path / name, {"orchestrator": orchestrator}) for name in ("first", "second")]
+    for replica in replicas:
+        replica.folder.mkdir()
+        replica.ports |= {name: processes.ports[name] for name in ("stt", "tts", "llm", PAGE)}
+    other = Processes(tmp_path, processes.services, replicas=(replicas[1].ports["orchestrator"],))
+    other.ports = replicas[0].ports
+    try:
+        for replica in replicas:
+            replica.start("orchestrator")
+            await asyncio.to_thread(replica.wait_until_healthy, READY_SECONDS)
+        other.start("proxy")
+        await asyncio.to_thread(wait_until_both, other)
+        ports = (other.edge, *(replica.ports["orchestrator"] for replica in replicas))
+        async with AsyncExitStack() as stack:
+            channels = [
+                await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}")) for port in ports
+            ]
+            edge, first, second = (conversation_pb2_grpc.ConversationServiceStub(channel) for channel in channels)
+            taken = [await begin(first)]
+            # It would choose the full one in every other case.
+            for _ in range(6):
+                call = await begin(edge)
+                await call.done_writing()
+                while await call.read() is not grpc.aio.EOF:
+                    pass
+            taken.append(await begin(second))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await begin(edge)
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        for started in (other, *replicas):
+            started.stop()
+
+
+async def begin(stub: Any) -> Any:
+    """Returns a conversation that has begun."""
+    call = stub.Converse(timeout=60)
+    await call.write(update(SESSION))
+    assert (await call.read()).WhichOneof("event") == "session_created"
+    return call
+
+
+def wait_until_both(started: Processes) -> None:
+    """Returns when the proxy has found two orchestrators healthy."""
+    deadline = time.monotonic() + PROXY_SECONDS
+    figures = f"http://127.0.0.1:{started.metrics}/metrics"
+    healthy = b'envoy_cluster_membership_healthy{envoy_cluster_name="orchestrator"} 2'
+    while True:
+        with suppress(urllib.error.URLError, ConnectionError):
+            if healthy in urllib.request.urlopen(figures, timeout=5).read():
+                return
+        assert time.monotonic() < deadline, (started.folder / "proxy.log").read_text()
 
 
 @pytest.mark.system
