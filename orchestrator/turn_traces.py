@@ -256,7 +256,11 @@ class TurnTraces:
     # ------------------------------------------------------------ traces
 
     def _begin(self, turn_id: str, began: float) -> _Trace:
-        attributes = {"unmute.session.id": self._ids.session, "unmute.turn.id": turn_id}
+        attributes: Attributes = {
+            "unmute.session.id": self._ids.session,
+            "unmute.turn.id": turn_id,
+            "unmute.turn.interrupted": False,
+        }
         self._ids.turn = turn_id
         return _Trace(turn_id, self._tracer.begin("turn", attributes, at=self._wall(began)), began)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from typing import Any
@@ -10,22 +11,33 @@ import uvicorn
 
 from mesh.metrics import Metrics
 from mesh.settings import TelemetrySettings
-from mesh.telemetry import serve_metrics
+from mesh.telemetry import serve_metrics, watch_loop
 from mesh.tls import Identity, reload_https, uvicorn_options
 
 _log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, in the words of the other services."""
+    """Says where it listens, in the words of the other services, and measures its event loop."""
+
+    def __init__(self, config: uvicorn.Config, metrics: Metrics) -> None:
+        super().__init__(config)
+        self._metrics = metrics
+        self._watching: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watching = asyncio.create_task(watch_loop(self._metrics))
         for server in self.servers if self.started else ():
             for bound in server.sockets:
                 host, port, *_ = bound.getsockname()
                 scheme = "https" if self.config.is_ssl else "http"
                 _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        await super().shutdown(sockets)
 
 
 def make_server_config(
@@ -85,7 +97,7 @@ def serve(config: uvicorn.Config, metrics: Metrics, settings: TelemetrySettings)
         return 1
     # Its many words on every connection name visitors' addresses.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = _Server(config)
+    server = _Server(config, metrics)
     try:
         server.run()
     finally:

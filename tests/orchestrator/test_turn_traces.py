@@ -36,7 +36,7 @@ def test_a_spoken_turn_is_one_trace_whose_stages_follow_each_other() -> None:
             assert root.attributes["unmute.turn.id"] == play.all("input_audio_committed")[0].item_id
             assert root.attributes["unmute.response.id"] == done.response.id
             assert root.attributes["unmute.turn.outcome"] == "completed"
-            assert "unmute.turn.interrupted" not in root.attributes
+            assert root.attributes["unmute.turn.interrupted"] is False
             parts = tracer.children(root)
             assert set(parts) == {"listening", "end_of_turn", "transcript", "llm", "tts", "playback"}
             assert all(part.ended and not part.error for part in parts.values())
