@@ -164,7 +164,7 @@ async def share(speech: Path, where: Cores, console: Console, given: argparse.Na
     profile = given.profile
     async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator, profile=profile) as mesh:
         found = await measure(mesh, speech, where, console, conversations=given.conversations, seconds=given.seconds)
-    console.print(_table([found], f"The mesh's share of voice to voice\n{describe()}\n{where}"))
+    console.print(_table([found], f"The mesh's share of voice to voice\n{given.machine}\n{where}"))
     stage = found.report.stages["over_endpoint"]
     kept = stage.p50 <= AIM_P50 and stage.p99 <= AIM_P99 and found.report.clean
     console.print(f"aims: p50 {AIM_P50 * 1000:g} ms, p99 {AIM_P99 * 1000:g} ms: {'kept' if kept else 'missed'}")
@@ -180,7 +180,7 @@ async def capacity(speech: Path, where: Cores, console: Console, given: argparse
             p99s = [row.report.stages["over_endpoint"].p99 for row in rows]
             if p99s[-1] > 4 * p99s[0]:
                 break
-    console.print(_table(rows, f"Conversations on one core of an orchestrator\n{describe()}\n{where}"))
+    console.print(_table(rows, f"Conversations on one core of an orchestrator\n{given.machine}\n{where}"))
     held = [row.conversations for row, p99 in zip(rows, p99s, strict=True) if p99 <= 2 * p99s[0] and row.report.clean]
     console.print(f"before p99 doubles: {max(held)} conversations (aim: {AIM_CONVERSATIONS})")
     return max(held) >= AIM_CONVERSATIONS
@@ -214,7 +214,7 @@ async def soak(speech: Path, where: Cores, console: Console, given: argparse.Nam
     third = len(kept) // 3
     early, late = float(np.median(kept[:third])), float(np.median(kept[-third:]))
     growth = late / early - 1
-    table = Table("after", "orchestrator's memory", title=f"{found.report.counts.turns} turns\n{describe()}\n{where}")
+    table = Table("after", "orchestrator's memory", title=f"{found.report.counts.turns} turns\n{given.machine}")
     for at, rss in samples[:: max(1, len(samples) // 20)]:
         table.add_row(f"{at:.0f} s", f"{rss / 2**20:.1f} MiB")
     console.print(table, _table([found], "What the turns took"))
@@ -238,6 +238,7 @@ def main() -> int:
     parser.add_argument("--profile", type=Path, help="have share's orchestrator profiled to this file")
     given = parser.parse_args()
     where, console = share_cores(), Console(width=130)
+    given.machine = describe()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, where.clients)
     with tempfile.TemporaryDirectory() as folder:
