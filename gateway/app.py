@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, WebSocket
@@ -28,7 +27,7 @@ from mesh.metrics import Metrics
 from mesh.secrets import split_tokens
 from mesh.web.clients import client_of
 from mesh.web.metrics import WebMetrics
-from mesh.web.orchestrator import Orchestrator
+from mesh.web.orchestrator import Orchestrator, lifespan
 from mesh.web.origin import same_origin
 from mesh.web.sockets import StarletteSocket
 
@@ -45,15 +44,8 @@ def create_app(settings: GatewaySettings, metrics: Metrics | None = None) -> Fas
     """
     token = settings.orchestrator_token.get_secret_value() if settings.orchestrator_token else ""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.orchestrator = Orchestrator(settings.orchestrator, token)
-        try:
-            yield
-        finally:
-            await app.state.orchestrator.close()
-
-    app = FastAPI(title="Unmute", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    connect = lifespan(lambda: Orchestrator(settings.orchestrator, token))
+    app = FastAPI(title="Unmute", lifespan=connect, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

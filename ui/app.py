@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
@@ -16,6 +15,7 @@ from mesh.errors import MeshError, NotFoundError
 from mesh.metrics import Metrics
 from mesh.web.clients import client_of
 from mesh.web.metrics import WebMetrics
+from mesh.web.orchestrator import lifespan
 from mesh.web.origin import same_origin
 from mesh.web.sockets import POLICY, StarletteSocket
 from ui import page
@@ -50,15 +50,8 @@ def create_app(settings: UiSettings, metrics: Metrics | None = None) -> FastAPI:
     metrics = metrics or Metrics()
     token = settings.orchestrator_token.get_secret_value() if settings.orchestrator_token else ""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.orchestrator = Orchestrator(settings.orchestrator, token)
-        try:
-            yield
-        finally:
-            await app.state.orchestrator.close()
-
-    app = FastAPI(title="Unmute", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    connect = lifespan(lambda: Orchestrator(settings.orchestrator, token))
+    app = FastAPI(title="Unmute", lifespan=connect, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.tokens = Tokens()
     admission = app.state.admission = Admission(settings.max_sessions)
     counts = WebMetrics(metrics, "page", limit=settings.max_sessions, active=lambda: admission.active)

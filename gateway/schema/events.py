@@ -9,16 +9,10 @@ from pydantic import Field
 from gateway.schema.base import Part
 from gateway.schema.items import Item, ItemId, ItemOrReference
 from gateway.schema.session import (
+    Answering,
     AudioFormat,
-    Modality,
     Name,
-    Prompt,
-    Reasoning,
     SessionSettings,
-    Text,
-    TokenLimit,
-    ToolChoice,
-    Tools,
     VoiceId,
 )
 
@@ -111,21 +105,13 @@ Metadata = Annotated[
 ]
 
 
-class ResponseSettings(Part):
+class ResponseSettings(Answering):
     """Settings of one response."""
 
     audio: ResponseAudio | None = None
     conversation: Name | None = None
     input: Annotated[list[ItemOrReference], Field(max_length=MAX_INPUT_ITEMS)] | None = None
-    instructions: Text | None = None
-    max_output_tokens: TokenLimit | None = None
     metadata: Metadata | None = None
-    output_modalities: Annotated[list[Modality], Field(min_length=1, max_length=2)] | None = None
-    parallel_tool_calls: bool | None = None
-    prompt: Prompt | None = None
-    reasoning: Reasoning | None = None
-    tool_choice: ToolChoice | None = None
-    tools: Tools | None = None
 
 
 class ResponseCreate(_Event):

@@ -219,21 +219,26 @@ class Retention(Part):
     token_limits: TokenLimits | None = None
 
 
-class RealtimeSession(Part):
-    """Settings of a conversation."""
+class Answering(Part):
+    """How the assistant answers; of a session, or of one response."""
 
-    type: Literal["realtime"] = "realtime"
-    audio: Audio | None = None
-    include: list[Literal["item.input_audio_transcription.logprobs"]] | None = None
     instructions: Text | None = None
     max_output_tokens: TokenLimit | None = None
-    model: Name | None = None
     output_modalities: Annotated[list[Modality], Field(min_length=1, max_length=2)] | None = None
     parallel_tool_calls: bool | None = None
     prompt: Prompt | None = None
     reasoning: Reasoning | None = None
     tool_choice: ToolChoice | None = None
     tools: Tools | None = None
+
+
+class RealtimeSession(Answering):
+    """Settings of a conversation."""
+
+    type: Literal["realtime"] = "realtime"
+    audio: Audio | None = None
+    include: list[Literal["item.input_audio_transcription.logprobs"]] | None = None
+    model: Name | None = None
     tracing: Literal["auto"] | Tracing | None = None
     truncation: Literal["auto", "disabled"] | Retention | None = None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -85,3 +86,17 @@ class Orchestrator:
         except grpc.aio.AioRpcError as error:
             return None if error.code() is grpc.StatusCode.NOT_FOUND else "down"
         return _STATES.get(answer.status, "down")
+
+
+def lifespan(connect: Callable[[], Orchestrator]) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Returns the lifespan of an application that keeps what `connect` returns in its `state.orchestrator`."""
+
+    @asynccontextmanager
+    async def live(app: Any) -> AsyncIterator[None]:
+        app.state.orchestrator = connect()
+        try:
+            yield
+        finally:
+            await app.state.orchestrator.close()
+
+    return live
