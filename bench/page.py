@@ -92,7 +92,8 @@ async def talking(site: Site, play: Any) -> AsyncIterator[tuple[Page, Listener]]
     site.scenery.play = play
     script = Path(__file__).with_name("page_probe.js").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        async with browsing(microphone=quiet_wav(Path(folder))) as context:
+        # The probe brings scripts of its own.
+        async with browsing(microphone=quiet_wav(Path(folder)), bypass_csp=True) as context:
             await context.add_init_script(script)
             page = await open_page(context, site.url)
             await connect(page)

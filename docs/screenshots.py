@@ -18,6 +18,7 @@ from typing import Any
 from playwright.async_api import Page
 
 from mesh.audio import read_audio_file, write_wav
+from mesh.errors import ResourceExhaustedError
 from tests.ui.browser import LOUDNESS, browsing, connect, open_page, serving
 from tests.ui.scripted import RATE, Orchestrator, Stage
 from unmute.conversation.v1 import conversation_pb2 as pb
@@ -109,6 +110,20 @@ async def loading(page: Page) -> None:
     await page.wait_for_selector("[data-code=health] .um-is-loading")
 
 
+async def full(page: Page) -> None:
+    """All places are taken."""
+    await idle(page)
+    await page.click("[data-id=connect]")
+    await page.wait_for_selector("[data-code=full] .um-card-note")
+
+
+async def settings(page: Page) -> None:
+    """What a visitor can change about a character."""
+    await idle(page)
+    await page.click("[data-id=tune] summary")
+    await page.select_option("[data-id=voice]", "estelle")
+
+
 Pose = Callable[[Page], Awaitable[None]]
 PICTURES: dict[str, tuple[Pose, dict[str, Any]]] = {
     "page-idle": (idle, DESKTOP),
@@ -117,6 +132,8 @@ PICTURES: dict[str, tuple[Pose, dict[str, Any]]] = {
     "page-developer": (developer, DESKTOP),
     "page-error": (refused, {**DESKTOP, "microphone": None}),
     "page-loading": (loading, DESKTOP),
+    "page-full": (full, DESKTOP),
+    "page-settings": (settings, DESKTOP),
     "page-phone": (talking, PHONE),
     "page-dark": (talking, {**DESKTOP, "color_scheme": "dark"}),
 }
@@ -131,6 +148,8 @@ async def take(name: str, target: Path) -> None:
         write_wav(microphone, 0.35 * read_audio_file(VOICE, 48_000), 48_000)
         orchestrator = Orchestrator(converse)
         address = f"unix:{work}/s"
+        if pose is full:
+            orchestrator.refusal = ResourceExhaustedError("all conversations are taken", retry_delay=8)
         await orchestrator.start(address, states={"stt": False, "llm": False} if pose is loading else None)
         try:
             chosen = {"microphone": str(microphone), **options}

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mesh.doorstep import MAX_SILENT
+from mesh.names import CLIENT_KEY
 from mesh.settings import UsageError, load_settings
 from mesh.web.origin import same_origin
 from tests.ui.browser import serving
@@ -165,6 +166,20 @@ async def test_no_more_conversations_than_the_page_holds(unix_address: str) -> N
         async with connect(address) as first, connect(address) as second:
             assert '"ready"' in await greet(client, first)
             assert '"full"' in await greet(client, second)
+
+
+async def test_visitors_behind_a_proxy_are_told_apart(unix_address: str) -> None:
+    async with (
+        orchestrating(unix_address, introduce) as orchestrator,
+        serving(unix_address) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        behind = {"X-Forwarded-For": "2001:db8:1:2::7, 127.0.0.1"}
+        async with connect(url.replace("http", "ws") + "converse", additional_headers=behind) as socket:
+            assert '"ready"' in await greet(client, socket)
+            assert "sessionCreated" in str(await asyncio.wait_for(socket.recv(), 10))
+            [stage] = orchestrator.stages
+            assert dict(stage.context.invocation_metadata())[CLIENT_KEY] == "2001:db8:1:2::/64"
 
 
 async def test_connections_that_say_nothing_lock_nobody_out(unix_address: str) -> None:

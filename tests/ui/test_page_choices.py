@@ -30,6 +30,8 @@ async def test_a_character_is_chosen_and_applies_at_once(unix_address: str, tmp_
         await page.select_option("[data-id=language]", label="Français")
         await stage.until(lambda stage: len(stage.of("session_update")) == 4)
         assert stage.of("session_update")[3].session.language_codes == ["fr"]
+        # The character's own voice speaks English only.
+        assert not stage.of("session_update")[3].session.voice_id
         # Back to what it was before: not to name it would leave it as it is.
         await page.select_option("[data-id=language]", "")
         await stage.until(lambda stage: len(stage.of("session_update")) == 5)

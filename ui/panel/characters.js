@@ -1,19 +1,19 @@
 // The characters: cards to choose from, each with a sample to hear, and what the visitor changes about them.
 import { icon, make } from './dom.js';
-import { languageName, Voices } from './voices.js';
+import { base, languageName, Voices } from './voices.js';
 
 // Far enough apart to tell faces from each other, and none that shouts.
 const HUES = [285, 20, 230, 60, 330, 180, 255, 40, 305, 150];
 const APPLY_SECONDS = 0.6;
 // What stands in for the characters until they are known.
-const GHOSTS = [1, 2, 3, 4];
+const GHOSTS = 4;
 
 export class Characters {
   // `onChange()` is called when the session's settings change; `onProblem(message)` when a sample cannot be had.
   constructor(root, ui, preferences, { onChange, onProblem }) {
     Object.assign(this, { root, ui, preferences, onChange, onProblem });
     this.list = [];
-    ui.characters.append(...GHOSTS.map(() => make('div', { class: 'um-ghost' })));
+    ui.characters.append(...Array.from({ length: GHOSTS }, () => make('div', { class: 'um-ghost' })));
     this.audio = new Audio();
     this.audio.onended = () => this.stopSample();
     this.voices = new Voices(root, ui.voice, ui.credit);
@@ -52,7 +52,9 @@ export class Characters {
     const languageCode = ui.language.value || undefined;
     const text = preferences.get('instructions');
     const instructions = text ? { text } : current ? { preset: { characterId: current.id } } : {};
-    const voiceId = ui.voice.value || current?.voiceId || undefined;
+    // In another language than its own a character is given a voice that speaks it.
+    const own = !languageCode || !current?.languageCode || base(languageCode) === base(current.languageCode);
+    const voiceId = ui.voice.value || (own && current?.voiceId) || undefined;
     return {
       instructions: { ...instructions, languageCode },
       ...(voiceId && { voiceId }),

@@ -239,7 +239,7 @@ class Panel {
 
   look() {
     const { call } = this;
-    const level = call.microphone && !call.muted ? Math.min(1, loudness(call.microphone, this.orb.samples) * 6) : 0;
+    const level = call.microphone && call.state === 'live' && !call.muted ? Math.min(1, loudness(call.microphone, this.orb.samples) * 6) : 0;
     this.ui.mute.style.setProperty('--level', level.toFixed(3));
     return { state: call.state, user: call.muted ? null : call.microphone, assistant: call.voice };
   }

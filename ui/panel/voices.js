@@ -34,17 +34,22 @@ export class Voices {
     }
   }
 
-  // The languages that can be spoken here; empty where nobody knows.
+  // The languages that the voices name.
   get spoken() {
     return [...new Set(this.list.flatMap(({ languageCodes }) => languageCodes.map(base)))];
   }
 
+  // Whether those are all: a voice may speak many, or not say which.
+  get known() {
+    return this.spoken.length > 0 && !this.spoken.includes('mul');
+  }
+
   get languages() {
-    return this.spoken.length ? this.spoken : USUAL;
+    return this.known ? this.spoken : USUAL;
   }
 
   speaks(languageCode) {
-    return !languageCode || !this.spoken.length || this.spoken.includes(base(languageCode));
+    return !languageCode || !this.known || this.spoken.includes(base(languageCode));
   }
 
   // `id` is empty for the voice of the character itself, whose attribution is `own`.
@@ -56,7 +61,7 @@ export class Voices {
   }
 }
 
-const base = (code) => code.split('-')[0].toLowerCase();
+export const base = (code) => code.split('-')[0].toLowerCase();
 
 // In the language itself: whoever speaks it finds it.
 export function languageName(code) {
