@@ -25,10 +25,11 @@ from rich.table import Table
 
 from bench.machine import describe
 from bench.speech import NOISES, QUESTIONS, Samples, say_all
-from bench.talk import Record, audible_span, talk
+from bench.talk import Record, talk
 from bench.tts import load_reader, read_back
 from bench.wer import normalise, word_errors
 from bench.whole_mesh import first_cores, running_mesh
+from loadtest.speech import audible_span
 from mesh.client.script import Spoken, Typed, Utterance
 from unmute.conversation.v1 import conversation_pb2 as pb
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.talk import RATE, audible_span
 from bench.tts import speak
+from loadtest.speech import RATE, audible_span
 from mesh.audio import read_audio_file, write_wav
 from tts_service.engine import UtteranceConfig
 from tts_service.engines.hibari import HibariEngine

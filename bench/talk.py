@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.speech import RATE, audible_span
 from mesh.channels import open_channel
 from mesh.client.conversation import FRAME_SECONDS, Conversation, input_format
 from mesh.client.latency import Stopwatch
@@ -19,16 +20,6 @@ from mesh.client.transcript import Line
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 Samples = NDArray[np.float32]
-
-RATE = 24_000
-AUDIBLE = 0.01
-"""Amplitude, of 1, from which on a sample counts as sound."""
-
-
-def audible_span(samples: Samples) -> tuple[int, int]:
-    """Returns the index of the first sound in `samples` and the index after the last; (0, 0) if there is none."""
-    loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
-    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, 0)
 
 
 class _Shown(Exception):  # noqa: N818 - no error: the conversation has shown what it was held for

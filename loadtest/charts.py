@@ -8,7 +8,7 @@ from html import escape
 
 WIDE, NARROW, HEIGHT = 960, 440, 250
 """Of pictures, in pixels of the page where it has room, so that all have text of one size."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 52, 28, 14, 34
 MOST_POINTS = 3000
 
 Point = tuple[float, float]
@@ -137,4 +137,7 @@ def thin(points: Sequence[Point] | Sequence[tuple[float, float, str, str]]) -> S
 
 
 def _svg(width: int, height: int, label: str, inside: str) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label, quote=True)}">{inside}</svg>'
+    size = ' class="wide"' if width == WIDE else ""
+    return (
+        f'<svg{size} viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label, quote=True)}">{inside}</svg>'
+    )
