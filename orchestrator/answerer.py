@@ -22,6 +22,7 @@ from orchestrator.turns.events import (
     AnswerFailed,
     AnswerFinished,
     AnswerText,
+    AnswerUsed,
     Event,
     Service,
 )
@@ -85,9 +86,8 @@ class Answerer:
         request = make_request(action, plan)
         asked_for = action.options.max_output_tokens or plan.max_output_tokens
         limit = SentenceLimit(SHORT_ANSWER_CHARACTERS) if plan.compact and not asked_for else None
-        task = self._spawn(
-            self._answer_aside(request, limit) if action.aside else self._answer(self._llm, request, limit)
-        )
+        answer = self._answer_aside if action.aside else self._answer
+        task = self._spawn(answer(request, limit, spoken=action.spoken))
         self._tasks[action.answer_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(action.answer_id, None))
 
@@ -109,17 +109,23 @@ class Answerer:
         """Ends the exchange with the model."""
         await self._llm.close()
 
-    async def _answer_aside(self, request: AnswerRequest, limit: SentenceLimit | None) -> None:
+    async def _answer(self, request: AnswerRequest, limit: SentenceLimit | None, *, spoken: bool) -> None:
+        await self._write(self._llm, request, limit, spoken=spoken)
+
+    async def _answer_aside(self, request: AnswerRequest, limit: SentenceLimit | None, *, spoken: bool) -> None:
         """Answers beside another answer, which holds the conversation's own exchange."""
         llm = self._open_llm()
         try:
-            await self._answer(llm, request, limit)
+            await self._write(llm, request, limit, spoken=spoken)
         finally:
             await llm.close()
 
-    async def _answer(self, llm: LlmSession, request: AnswerRequest, limit: SentenceLimit | None) -> None:
+    async def _write(
+        self, llm: LlmSession, request: AnswerRequest, limit: SentenceLimit | None, *, spoken: bool
+    ) -> None:
         answer_id = request.answer_id
         call_ids: dict[str, str] = {}
+        ended = False
         try:
             async with aclosing(cast("Any", llm.answer(request))) as answer:
                 async for event in answer:
@@ -127,11 +133,13 @@ class Answerer:
                         text, ended = limit.take(event.text)
                         if text:
                             self._feed(replace(event, text=text))
-                        if ended:
-                            self._succeeded(Service.LLM)
+                        if not ended:
+                            continue
+                        self._succeeded(Service.LLM)
+                        if spoken:
+                            # The speech waits for the end; what the answer took may come while it is spoken.
                             self._feed(AnswerFinished(answer_id))
-                            return
-                        continue
+                        break
                     if isinstance(event, AnswerCall | AnswerCallPiece):
                         if event.call_id not in call_ids:
                             call_ids[event.call_id] = self._unique(event.call_id)
@@ -139,6 +147,9 @@ class Answerer:
                     if isinstance(event, AnswerFinished):
                         self._succeeded(Service.LLM)
                     self._feed(event)
+            if ended:
+                usage = await llm.stopped()
+                self._feed(AnswerUsed(answer_id, usage) if spoken else AnswerFinished(answer_id, usage=usage))
         except MeshError as error:
             _log.warning("an answer failed: %s", to_log(error))
             self._fail(answer_id, error.message, retryable=is_retryable(error), retry_delay=retry_delay_of(error))

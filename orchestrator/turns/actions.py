@@ -63,6 +63,8 @@ class StartAnswer:
     """2: the first replica failed; take another if there is one."""
     aside: bool = False
     """It runs beside another answer."""
+    spoken: bool = True
+    """Its end is awaited by the speech; else only by who reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ from dataclasses import replace
 from orchestrator.turns import client, output, playback, tools
 from orchestrator.turns.actions import Cue, FinishSpeech, OpenSpeech, Speak, StartAnswer, StopAnswer, StopSpeech
 from orchestrator.turns.client import InterruptionReason, ResponseStatus, StatusReason
-from orchestrator.turns.events import AnswerCall, AnswerCallPiece, AnswerEnd, AnswerFinished, AnswerText
+from orchestrator.turns.events import (
+    AnswerCall,
+    AnswerCallPiece,
+    AnswerEnd,
+    AnswerFinished,
+    AnswerText,
+    AnswerUsed,
+    Usage,
+)
 from orchestrator.turns.items import Item
 from orchestrator.turns.settings import DEFAULT_OPTIONS, END_CONVERSATION, ResponseOptions
 from orchestrator.turns.state import Marks, Response
@@ -86,6 +94,7 @@ def ask(step: Step, response: Response, said: str = "") -> None:
     """Starts the model on the response's answer, at first or again."""
     step.state.last_answer += 1
     response.answer_id = f"answer_{step.state.last_answer}"
+    response.last_answer_id = response.answer_id
     response.answer_active_at = step.now
     response.text, response.calls, response.drafts, response.end = "", (), (), None
     response.revision = step.state.revision
@@ -100,6 +109,7 @@ def ask(step: Step, response: Response, said: str = "") -> None:
             response.options,
             response.answer_attempt,
             response.aside,
+            response.speaks,
         )
     )
     step.set_timer(answer_timer(response.answer_id), step.now + step.settings.answer_timeout)
@@ -189,17 +199,28 @@ def on_finished(step: Step, response: Response, event: AnswerFinished) -> None:
     """The answer is written."""
     _note_token(step, response)
     response.end = event.end
-    used = response.usage
-    response.usage = replace(
-        used,
-        input_tokens=used.input_tokens + event.usage.input_tokens,
-        cached_tokens=used.cached_tokens + event.usage.cached_tokens,
-        output_tokens=used.output_tokens + event.usage.output_tokens,
-    )
+    _use(response, event.usage)
     if not response.out_of_band and (_GOODBYE.search(response.text) or response.cue is Cue.GOODBYE):
         response.ends_session = True
     close_answer(step, response)
     progress(step, response)
+
+
+def on_used(step: Step, event: AnswerUsed) -> None:
+    """What an answer took that has been written."""
+    for response in step.responses():
+        if response.last_answer_id == event.answer_id:
+            _use(response, event.usage)
+
+
+def _use(response: Response, usage: Usage) -> None:
+    used = response.usage
+    response.usage = replace(
+        used,
+        input_tokens=used.input_tokens + usage.input_tokens,
+        cached_tokens=used.cached_tokens + usage.cached_tokens,
+        output_tokens=used.output_tokens + usage.output_tokens,
+    )
 
 
 def close_answer(step: Step, response: Response) -> None:

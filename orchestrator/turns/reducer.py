@@ -220,6 +220,7 @@ _HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     events.AnswerCall: _for_answer(answering.on_call),
     events.AnswerCallPiece: _for_answer(answering.on_call_piece),
     events.AnswerFinished: _for_answer(answering.on_finished),
+    events.AnswerUsed: answering.on_used,
     events.AnswerFailed: _for_answer(failures.on_answer_failed),
     events.WordSpoken: _for_speech(_on_word_spoken),
     events.AudioMade: _for_speech(_on_audio_made),

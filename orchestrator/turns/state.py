@@ -152,6 +152,8 @@ class Response:
     # the model
     answer_id: str = ""
     """Empty once the answer has ended."""
+    last_answer_id: str = ""
+    """Of the answer that goes on, or has ended."""
     answer_attempt: int = 1
     answer_active_at: float = 0.0
     text: str = ""

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from mesh.audio import Format
-from orchestrator.turns.events import Event, Service
+from orchestrator.turns.events import Event, Service, Usage
 from orchestrator.turns.items import Message
 
 
@@ -145,6 +145,10 @@ class LlmSession(Protocol):
         Raises:
             MeshError: it fails; the next answer may work.
         """
+        ...
+
+    async def stopped(self) -> Usage:
+        """Waits until an answer whose iterator was closed early has ended; returns what it took."""
         ...
 
     def prefill(self, messages: Sequence[Message], tools: Sequence[ToolDefinition]) -> None:

@@ -130,6 +130,11 @@ class GrpcLlmSession:
             finally:
                 self._end(exchange)
 
+    async def stopped(self) -> events.Usage:
+        """Waits until the answer that was stopped has ended; returns what it took."""
+        async with self._turn:
+            return await self._settle()
+
     async def close(self) -> None:
         """Stops everything."""
         self._leave()
@@ -211,32 +216,29 @@ class GrpcLlmSession:
                         raise exchange.call.broken("stopped the answer unasked")
                     for index in sorted(calls):
                         yield calls[index]
-                    usage = finished.usage
-                    yield events.AnswerFinished(
-                        answer_id,
-                        _ENDS.get(finished.reason, AnswerEnd.STOP),
-                        events.Usage(usage.input_token_count, usage.cached_token_count, usage.output_token_count),
-                    )
+                    end = _ENDS.get(finished.reason, AnswerEnd.STOP)
+                    yield events.AnswerFinished(answer_id, end, _usage(finished.usage))
                     return
             response = await self._next(exchange, answer_id)
 
-    async def _settle(self) -> None:
-        """Waits until the answer that was stopped has ended; only then is the next one taken."""
+    async def _settle(self) -> events.Usage:
+        """Waits until the answer that was stopped has ended; only then is the next one taken. Returns what it took."""
         exchange = self._exchange
         if exchange is None or not exchange.unfinished or exchange.failed:
-            return
+            return events.Usage()
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 while True:
                     response = await exchange.inbox.get()
                     if isinstance(response, MeshError):
                         self._leave()
-                        return
+                        return events.Usage()
                     if response.answer_id == exchange.unfinished and response.HasField("finished"):
                         exchange.unfinished = ""
-                        return
+                        return _usage(response.finished.usage)
         except TimeoutError:
             self._leave()
+            return events.Usage()
 
     def _open(self, avoid: tuple[str, ...]) -> _Exchange:
         """The exchange, a new one if need be; targets to `avoid` come last then.
@@ -277,6 +279,10 @@ class GrpcLlmSession:
             answer_id=request.answer_id,
             traceparent=current_traceparent(),
         )
+
+
+def _usage(usage: llm_pb2.Usage) -> events.Usage:
+    return events.Usage(usage.input_token_count, usage.cached_token_count, usage.output_token_count)
 
 
 def _message(message: Message) -> llm_pb2.Message:

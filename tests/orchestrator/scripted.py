@@ -150,6 +150,9 @@ class ScriptedLlm:
         end = AnswerEnd.TOOL_CALLS if calls else AnswerEnd.STOP
         yield events.AnswerFinished(request.answer_id, end, events.Usage(10, 5, 3))
 
+    async def stopped(self) -> events.Usage:
+        return events.Usage(10, 5, 3)
+
     def prefill(self, messages: Sequence[Message], tools: Sequence[ToolDefinition]) -> None:
         self.prefixes.append(tuple(messages))
 

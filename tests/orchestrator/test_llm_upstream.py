@@ -81,6 +81,7 @@ async def test_the_next_answer_waits_until_the_last_has_stopped(services: tuple[
                 await write(say(current, current))
                 if current == "b":
                     await write(end(current))
+                    current = ""
             elif message.HasField("stop"):
                 await write(say(current, "late"))
                 await write(end(current, llm_pb2.FINISH_REASON_STOPPED))
@@ -93,6 +94,11 @@ async def test_the_next_answer_waits_until_the_last_has_stopped(services: tuple[
     await first.aclose()
     assert (await collect(llm.answer(request("b"))))[0] == events.AnswerText("b", "b")
     assert kinds == ["generate", "stop", "generate"]
+    assert await llm.stopped() == events.Usage(), "nothing was stopped"
+    third: Any = llm.answer(request("c"))
+    await anext(third)
+    await third.aclose()
+    assert await llm.stopped() == events.Usage(3, 0, 2)
     assert servicers.calls == 1
     await llm.close()
 

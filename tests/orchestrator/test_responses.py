@@ -66,6 +66,21 @@ def test_a_spoken_answer_comes_as_items_and_parts() -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("modality", [pb.MODALITY_TEXT, pb.MODALITY_AUDIO])
+def test_an_answer_that_is_ended_early_says_what_it_took(modality: pb.Modality.ValueType) -> None:
+    long = "A bee makes honey of what it finds in flowers, " + "very little at a time, " * 3 + "and that is all of it."
+
+    async def scene() -> None:
+        async with stage(ScriptedMesh(answers=[f"{long} And more and more."], context_tokens=4096)) as play:
+            play.begin(output_modalities=[modality])
+            play.type("How do bees make honey?")
+            done = (await play.wait("response_done")).response
+            assert play.spoken.strip() == long
+            assert (done.usage.input_token_count, done.usage.output_token_count) == (10, 3)
+
+    run(scene())
+
+
 def test_a_text_session_opens_no_speech_and_says_so() -> None:
     async def scene() -> None:
         async with stage(ScriptedMesh(answers=["Hello you."])) as play:

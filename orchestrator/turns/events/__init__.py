@@ -29,6 +29,7 @@ from orchestrator.turns.events.services import (
     AnswerFailed,
     AnswerFinished,
     AnswerText,
+    AnswerUsed,
     AudioMade,
     SpeechFailed,
     SpeechFinished,
@@ -69,6 +70,7 @@ __all__ = [
     "AnswerFailed",
     "AnswerFinished",
     "AnswerText",
+    "AnswerUsed",
     "AudioMade",
     "AudioReceived",
     "ClearRequested",
@@ -140,6 +142,7 @@ Event = (
     | AnswerCall
     | AnswerCallPiece
     | AnswerFinished
+    | AnswerUsed
     | AnswerFailed
     | WordSpoken
     | AudioMade

@@ -62,6 +62,14 @@ class AnswerFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerUsed:
+    """What an answer took, where `AnswerFinished` could not say it."""
+
+    answer_id: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerFailed:
     """The call failed, or could not be made."""
 
