@@ -10,8 +10,8 @@ import pytest
 
 from tests.orchestrator.play import ROOT, Play, stage
 from tests.orchestrator.scripted import ScriptedMesh
+from tests.orchestrator.test_faults import next_turn_works
 from tests.orchestrator.virtual import VirtualLoop, run
-from unmute.conversation.v1 import conversation_pb2 as pb
 
 WALL_CLOCKS = {
     ("time", "time"),
@@ -102,16 +102,7 @@ def test_a_machine_that_slept_goes_on(moment: str, asleep: float) -> None:
             if moment != "while the user speaks":
                 sleep(play, asleep)
             await asyncio.sleep(8)
-            while any(stream.closed for stream in mesh.streams[-1:]):  # noqa: ASYNC110 - virtual time
-                await asyncio.sleep(0.1)
-            mesh.answers[:] = ["Good morning."] * 3
-            before = len(play.all("response_done"))
-            await play.say("Are you awake?")
-            for count in range(before + 1, before + 5):
-                done = await play.wait("response_done", count)
-                if done.response.status == pb.RESPONSE_STATUS_COMPLETED and play.spoken.endswith("Good morning."):
-                    return
-            raise AssertionError(f"no answer came: {play.kinds()}")
+            await next_turn_works(play)
 
     run(scene())
 
