@@ -84,10 +84,13 @@ async def test_logs_hold_nothing_of_what_was_said(
         asked = (await caller.until("tool_arguments_done")).tool_arguments_done
         assert "xyzzyargument" in asked.arguments_json
         result = pb.FunctionResultItem(call_id=asked.call_id, output="xyzzyresult")
+        # The answer to a result comes by itself.
         await caller.send(pb.ConverseRequest(item_create=pb.ItemCreate(item=pb.Item(function_result=result))))
-        await caller.send(pb.ConverseRequest(response_create=pb.ResponseCreate()))
+        await caller.until("output_audio_done")
+        await caller.until("response_done")
         typed = pb.MessageItem(role=pb.ROLE_USER, content=[pb.ContentPart(text="xyzzytyped")])
         await caller.send(pb.ConverseRequest(item_create=pb.ItemCreate(item=pb.Item(message=typed))))
+        await caller.send(pb.ConverseRequest(response_create=pb.ResponseCreate()))
         await caller.until("output_audio_done")
         await caller.until("response_done")
         typed.content[0].text = "xyzzyrefused"

@@ -42,6 +42,7 @@ async def running(llm: Any = None) -> AsyncIterator[dict[str, str]]:
         port=ports["orchestrator"],
         voices=ROOT / "voices.yaml",
         service_timeout=60,
+        silence_fill=0,
         stt=addresses["stt"],
         tts=addresses["tts"],
         llm=addresses["llm"],
