@@ -91,6 +91,9 @@ def test_a_wheel_holds_the_stubs_the_services_and_nothing_else(wheel: Path) -> N
         "ui/panel/panel.css",
         "ui/panel/main.js",
         "ui/panel/icon.svg",
+        "loadtest/py.typed",
+        "loadtest/page.css",
+        "loadtest/questions/moon.ogg",
     } <= names
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     services = {"orchestrator", "stt_service", "tts_service", "llm_service"}
