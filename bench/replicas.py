@@ -52,7 +52,7 @@ class Replica:
             return
         environment = {"UNMUTE_HOST": self.host, "UNMUTE_DRAIN_SECONDS": "5", "OMP_NUM_THREADS": "1"}
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.zero_server", self.service.value, str(self.port)),
+            *(sys.executable, "-m", "bench.zero_server", self.service.value, str(self.port), "1"),
             stdin=asyncio.subprocess.DEVNULL,
             env={**os.environ, **environment},
         )

@@ -50,8 +50,8 @@ class Backend:
     """Calls that are open from here."""
     full_until: float = 0.0
     failed_until: float = 0.0
-    leaving: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while it drains, or once it is not listed any more: what lasts long should move."""
+    leaving: bool = False
+    """It drains, or is not listed any more: what lasts long should move."""
     ask_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it serves anew: how busy it is, is asked at once."""
     listed: bool = True
@@ -100,6 +100,10 @@ class Lease:
     async def wait_until_leaving(self) -> None:
         """Returns when the backend drains, or is not listed any more, and another one serves."""
         await self._pool.wait_until_leaving(self.backend)
+
+    async def wait_until_lost(self) -> None:
+        """Returns when the backend is down or stalls, and another one serves."""
+        await self._pool.wait_until_lost(self.backend)
 
     def release(self) -> None:
         """The call is over. May be called twice."""
@@ -194,11 +198,16 @@ class Pool:
 
     async def wait_until_leaving(self, backend: Backend) -> None:
         """Returns when a backend drains, or is not listed any more, and another one serves."""
-        while True:
-            await backend.leaving.wait()
-            if any(other is not backend and other.health is HealthState.SERVING for other in self.backends):
-                return
+        while not (backend.leaving and self._has_other(backend)):
             await self._news.wait()
+
+    async def wait_until_lost(self, backend: Backend) -> None:
+        """Returns when a backend is down or stalls, and another one serves."""
+        while not (backend.health is HealthState.DOWN and self._has_other(backend)):
+            await self._news.wait()
+
+    def _has_other(self, backend: Backend) -> bool:
+        return any(other is not backend and other.health is HealthState.SERVING for other in self.backends)
 
     # ------------------------------------------------------------ choice
 
@@ -316,7 +325,7 @@ class Pool:
         _log.info("%s has no backend at %s any more", self.service, backend.target)
         del self._backends[backend.endpoint]
         backend.listed = False
-        backend.leaving.set()
+        backend.leaving = True
         if backend.keeper is not None:
             backend.keeper.cancel()
         self._left.add(backend)
@@ -356,11 +365,12 @@ class Pool:
                 continue
             before, backend.state = backend.state, state
             if state is HealthState.SERVING:
-                backend.leaving.clear()
-                backend.failed_until = 0.0
+                backend.leaving = False
                 backend.ask_now.set()
+                if before is not None:
+                    backend.failed_until = 0.0
             elif state is HealthState.LOADING and before is HealthState.SERVING:
-                backend.leaving.set()
+                backend.leaving = True
             if before is not None or state is not HealthState.SERVING:
                 _log.info("%s at %s is %s", self.service, backend.target, state.value)
             if state is HealthState.DOWN:

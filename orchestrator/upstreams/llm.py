@@ -153,7 +153,7 @@ class GrpcLlmSession:
                 exchange.call.send(llm_pb2.GenerateRequest(generate=self._start(request)))
                 exchange.unfinished = request.answer_id
                 exchange.call.lease.set_busy(True)
-                return exchange, await self._next(exchange, request.answer_id)
+                return exchange, await self._first(exchange, request.answer_id)
             except (ResourceExhaustedError, UnavailableError, DeadlineExceededError) as error:
                 self._leave()
                 if exchange.has_answered and error.reason == IDLE:
@@ -174,6 +174,22 @@ class GrpcLlmSession:
         if exchange.unfinished and not exchange.failed:
             with contextlib.suppress(UnavailableError):
                 exchange.call.send(llm_pb2.GenerateRequest(stop=llm_pb2.Stop()))
+
+    async def _first(self, exchange: _Exchange, answer_id: str) -> llm_pb2.GenerateResponse:
+        """The first response of an answer; a backend that is lost before is not waited for while there is another."""
+        response = asyncio.ensure_future(self._next(exchange, answer_id))
+        response.add_done_callback(lambda done: done.cancelled() or done.exception())
+        lost = asyncio.ensure_future(exchange.call.lease.wait_until_lost())
+        try:
+            await asyncio.wait((response, lost), return_when=asyncio.FIRST_COMPLETED)
+            if response.done():
+                return response.result()
+            exchange.unfinished = ""
+            raise exchange.call.broken(f"at {exchange.target} does not answer")
+        finally:
+            for task in (response, lost):
+                task.cancel()
+            await asyncio.wait((response, lost))
 
     async def _next(self, exchange: _Exchange, answer_id: str) -> llm_pb2.GenerateResponse:
         """The next response of an answer."""

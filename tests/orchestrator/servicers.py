@@ -23,6 +23,8 @@ class Servicers:
         self.open = 0
         self.calls = 0
         self.closed = asyncio.Event()
+        self.stalled = asyncio.Event()
+        """Set: it does not say how busy it is, nor that it will not."""
 
     async def run(self, requests: Any, context: Any) -> None:
         self.open += 1
@@ -48,6 +50,8 @@ class Servicers:
         return tts_pb2.ListVoicesResponse(voices=[tts_pb2.Voice(id="heart", model="hibari")])
 
     async def list_models(self, request: Any, context: Any) -> Any:
+        if self.stalled.is_set():
+            await asyncio.Event().wait()
         stt = "stt" in type(request).__module__
         return stt_pb2.ListModelsResponse() if stt else llm_pb2.ListModelsResponse()
 

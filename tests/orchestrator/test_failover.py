@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mesh.audio import Format
 from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
 from mesh.interceptors import MeshInterceptor
+from mesh.names import HEALTH_NAMES
 from orchestrator.turns import events
 from orchestrator.turns.items import Message, Role
 from orchestrator.upstreams import AnswerRequest, LlmSession, SpeechAudio, SpeechConfig, SttConfig
@@ -36,6 +38,10 @@ async def two(unix_address: str) -> AsyncIterator[tuple[Servicers, Servicers, Gr
         for number, servicers in enumerate(both):
             server = grpc.aio.server(interceptors=[MeshInterceptor("test")])
             servicers.register(server)
+            healthy = health.aio.HealthServicer()
+            health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+            for name in HEALTH_NAMES.values():
+                await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
             server.add_insecure_port(f"{unix_address}{number}")
             await server.start()
             stack.push_async_callback(server.stop, 0)
@@ -44,6 +50,8 @@ async def two(unix_address: str) -> AsyncIterator[tuple[Servicers, Servicers, Gr
         stack.push_async_callback(upstreams.close)
         await upstreams.start()
         for pool in upstreams.pools.values():
+            while any(backend.health is None for backend in pool.backends):
+                await upstreams.health_changed(10)
             # The next choice begins with the first.
             pool.order()
         async with asyncio.timeout(20):
@@ -161,6 +169,24 @@ async def test_an_answer_that_stalled_is_asked_of_the_other(two: tuple[Servicers
     asking.cancel()
     await asyncio.wait((asking,))
     assert len(await ask(llm, "b", fresh=True)) == 2
+    assert (first.calls, second.calls) == (1, 1)
+    await llm.close()
+
+
+async def test_a_backend_that_stalls_before_it_answers_is_left_for_the_other(
+    two: tuple[Servicers, Servicers, GrpcUpstreams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, upstreams = two
+    monkeypatch.setattr("mesh.backends.pool.STALL_SECONDS", 0.05)
+    monkeypatch.setattr("mesh.backends.pool.LOAD_SECONDS", 0.05)
+
+    async def stall(requests: AsyncIterator[Any], write: Any) -> None:
+        first.stalled.set()
+        await asyncio.Event().wait()
+
+    first.stream, second.stream = stall, write_answers
+    llm = upstreams.open_llm()
+    assert len(await ask(llm, "a")) == 2
     assert (first.calls, second.calls) == (1, 1)
     await llm.close()
 
