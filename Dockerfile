@@ -86,7 +86,7 @@ FROM runtime AS orchestrator
 COPY --from=build-orchestrator /opt/unmute /opt/unmute
 USER 1000:1000
 EXPOSE 50050
-HEALTHCHECK --start-period=30s --interval=15s --timeout=6s CMD ["unmute", "health", "--only", "orchestrator"]
+HEALTHCHECK --start-period=30s --interval=20s --timeout=15s CMD ["unmute", "health", "--only", "orchestrator"]
 CMD ["unmute", "orchestrator", "--host", "0.0.0.0"]
 
 FROM runtime AS page
@@ -94,7 +94,7 @@ COPY --from=build-page /opt/unmute /opt/unmute
 USER 1000:1000
 ENV GRADIO_ANALYTICS_ENABLED=False
 EXPOSE 7860
-HEALTHCHECK --start-period=60s --interval=15s --timeout=6s \
+HEALTHCHECK --start-period=60s --interval=20s --timeout=15s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/healthz', timeout=3)"]
 CMD ["unmute", "ui", "--host", "0.0.0.0"]
 
@@ -131,7 +131,7 @@ FROM runtime-gpu AS vllm
 COPY --from=build-vllm /opt/unmute /opt/unmute
 USER 1000:1000
 EXPOSE 50053
-HEALTHCHECK --start-period=900s --interval=15s --timeout=6s CMD ["unmute", "health", "--only", "llm"]
+HEALTHCHECK --start-period=900s --interval=20s --timeout=15s CMD ["unmute", "health", "--only", "llm"]
 CMD ["unmute", "llm", "--engine", "vllm", "--host", "0.0.0.0"]
 
 FROM runtime-embedded AS all
@@ -143,6 +143,6 @@ RUN unmute models --fetch
 ENV GRADIO_ANALYTICS_ENABLED=False \
     UNMUTE_UI_HOST=0.0.0.0
 EXPOSE 7860
-HEALTHCHECK --start-period=120s --interval=30s --timeout=6s \
+HEALTHCHECK --start-period=120s --interval=30s --timeout=15s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/healthz', timeout=3)"]
 CMD ["unmute", "up"]
