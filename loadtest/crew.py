@@ -20,6 +20,7 @@ from loadtest.settings import LoadtestSettings
 from loadtest.speech import read_clips
 from loadtest.talker import Talker, Tally
 from mesh.errors import MeshError
+from mesh.groups import leaves
 from mesh.loops import new_event_loop
 from mesh.tls import client_tls
 
@@ -57,22 +58,27 @@ async def run_load(settings: LoadtestSettings, tell: Tell, stopping: asyncio.Eve
         MeshError: a recording cannot be read, or a process of the client's died.
     """
     count = min(settings.processes, settings.conversations)
-    if count == 1:
-        await _talk(settings, range(settings.conversations), lambda news: tell(0, news), stopping)
-        return
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            share = range(number, settings.conversations, count)
-            group.create_task(_delegate(settings, share, functools.partial(tell, number), stopping))
+    began = asyncio.get_running_loop().time()
+    try:
+        if count == 1:
+            everybody = range(settings.conversations)
+            await _talk(settings, everybody, began, functools.partial(tell, 0), stopping)
+            return
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                share = range(number, settings.conversations, count)
+                group.create_task(_delegate(settings, share, began, functools.partial(tell, number), stopping))
+    except ExceptionGroup as failures:
+        found = list(leaves(failures))
+        raise next((error for error in found if isinstance(error, MeshError)), found[0]) from None
 
 
 async def _talk(
-    settings: LoadtestSettings, share: range, tell: Callable[[News], None], stopping: asyncio.Event
+    settings: LoadtestSettings, share: range, began: float, tell: Callable[[News], None], stopping: asyncio.Event
 ) -> None:
-    """Holds the conversations of `share` in this process."""
+    """Holds the conversations of `share` in this process; the test `began` on the clock that all loops share."""
     clips = read_clips(settings.files, settings.frame)
     tally = Tally()
-    began = asyncio.get_running_loop().time()
 
     def news() -> None:
         tell(News(tally.talking, tally.turns[:], tally.lags[:], tally.problems[:]))
@@ -153,14 +159,14 @@ async def _set_after(seconds: float | None, event: asyncio.Event) -> None:
 
 
 async def _delegate(
-    settings: LoadtestSettings, share: range, tell: Callable[[News], None], stopping: asyncio.Event
+    settings: LoadtestSettings, share: range, began: float, tell: Callable[[News], None], stopping: asyncio.Event
 ) -> None:
     """Holds the conversations of `share` in a process of their own."""
     loop = asyncio.get_running_loop()
     # gRPC does not survive a fork.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(settings, share, theirs), daemon=True)
+    process = context.Process(target=_work, args=(settings, share, began, theirs), daemon=True)
     process.start()
     theirs.close()
     readable = asyncio.Event()
@@ -195,7 +201,7 @@ async def _pass_on(stopping: asyncio.Event, pipe: Connection) -> None:
         pipe.send(None)
 
 
-def _work(settings: LoadtestSettings, share: range, pipe: Connection) -> None:
+def _work(settings: LoadtestSettings, share: range, began: float, pipe: Connection) -> None:
     """The whole of a process."""
     # Ctrl-C reaches all processes of a terminal; the first of them tells the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -205,7 +211,7 @@ def _work(settings: LoadtestSettings, share: range, pipe: Connection) -> None:
         stopping = asyncio.Event()
         asyncio.get_running_loop().add_reader(pipe.fileno(), stopping.set)
         try:
-            await _talk(settings, share, pipe.send, stopping)
+            await _talk(settings, share, began, pipe.send, stopping)
         finally:
             asyncio.get_running_loop().remove_reader(pipe.fileno())
 

@@ -16,6 +16,7 @@ from loadtest.settings import LoadtestSettings
 from loadtest.speech import RATE
 from mesh.audio import write_wav
 from mesh.cli import main
+from mesh.errors import MeshError
 from mesh.settings import UsageError, load_settings
 from tests.mesh.commands.scripted import unmute
 
@@ -83,6 +84,15 @@ async def test_barge_ins_are_heard(tmp_path: Path) -> None:
             await run_load(settings, tell, asyncio.Event())
     assert [turn.outcome for turn in turns] == [Outcome.INTERRUPTED, Outcome.ANSWERED]
     assert turns[1].stages["silence"] > 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_what_fails_in_a_process_is_told_in_one_line(processes: int, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.wav"
+    settings = LoadtestSettings(files=[missing], conversations=2, processes=processes)
+    with pytest.raises(MeshError, match=r"missing\.wav"):
+        async with asyncio.timeout(60):
+            await run_load(settings, lambda _, __: None, asyncio.Event())
 
 
 def test_a_mesh_that_is_down_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
