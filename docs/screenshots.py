@@ -88,6 +88,7 @@ async def interrupted(page: Page) -> None:
     await talking(page)
     await page.keyboard.press("Escape")
     await page.wait_for_selector(".um-cut")
+    await page.wait_for_function("window.unmute.orb.levels.user > 0.5", polling=20)
 
 
 async def developer(page: Page) -> None:
