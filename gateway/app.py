@@ -32,6 +32,8 @@ from mesh.web.origin import same_origin
 from mesh.web.sockets import StarletteSocket
 
 _SECRET_REQUEST: TypeAdapter[SecretRequest] = TypeAdapter(SecretRequest)
+_FOREIGN = EventError("Pages of this origin may not connect without a key.", "origin_not_allowed")
+MAX_SECRET_REQUEST_BYTES = 1_048_576
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -91,10 +93,8 @@ class _Api:
         except AccessError as error:
             await websocket.send_denial_response(_refusal(from_mesh(error), 401))
             return
-        if not grant.keyed and not same_origin(websocket.headers, self._settings.allowed_origins):
-            # Whoever has a key has a right to it, whatever page it is used from.
-            foreign = EventError("Pages of this origin may not connect without a key.", "origin_not_allowed")
-            await websocket.send_denial_response(_refusal(foreign, 403))
+        if self._is_foreign(websocket, grant):
+            await websocket.send_denial_response(_refusal(_FOREIGN, 403))
             return
         query = websocket.query_params
         if "call_id" in query:
@@ -134,6 +134,10 @@ class _Api:
     def _admit(self, connection: Request | WebSocket, protocols: list[str] | None = None) -> Grant:
         return self._access.admit(credential(connection.headers, protocols or ()))
 
+    def _is_foreign(self, connection: Request | WebSocket, grant: Grant) -> bool:
+        """A page of another site has sent it; whoever has a key may use it from any page."""
+        return not grant.keyed and not same_origin(connection.headers, self._settings.allowed_origins)
+
     # ------------------------------------------------------------ HTTP
 
     async def health(self, request: Request) -> Response:
@@ -158,12 +162,15 @@ class _Api:
         """Makes a client secret."""
         try:
             grant = self._admit(request)
-            wanted = _read_secret_request(await _body(request, self._settings.max_message_bytes))
+            if self._is_foreign(request, grant):
+                return _refusal(_FOREIGN, 403)
+            body = await _body(request, MAX_SECRET_REQUEST_BYTES)
+            wanted = _read_secret_request(body)
             change = session.Change(session.default_config(self._settings.instructions), session.Choices())
             if wanted.session is not None:
                 change = session.change(change.config, change.choices, wanted.session, change.config)
             seconds = wanted.expires_after.seconds if wanted.expires_after else DEFAULT_SECONDS
-            value, expires_at = self._access.make_secret(grant, wanted.session, seconds)
+            value, expires_at = self._access.make_secret(grant, wanted.session, seconds, len(body))
         except AccessError as error:
             return _refusal(from_mesh(error), 401)
         except ResourceExhaustedError as error:

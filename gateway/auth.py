@@ -15,6 +15,8 @@ from mesh.errors import MeshError, ResourceExhaustedError
 SECRET_PREFIX = "ek_"  # noqa: S105 - what a secret begins with, not one
 KEY_PROTOCOL = "openai-insecure-api-key."
 MAX_SECRETS = 10_000
+MAX_SECRET_BYTES = 67_108_864
+"""What all secrets together may carry."""
 MIN_SECONDS, DEFAULT_SECONDS, MAX_SECONDS = 10, 600, 7200
 
 
@@ -43,6 +45,7 @@ class _Secret:
     owner: str
     expires_at: float
     session: SessionSettings | None
+    size: int
 
 
 class Access:
@@ -81,13 +84,16 @@ class Access:
             raise AccessError("the API key is unknown here")
         return Grant(digest.hex()[:16], keyed=True)
 
-    def make_secret(self, grant: Grant, session: SessionSettings | None, seconds: int) -> tuple[str, int]:
+    def make_secret(
+        self, grant: Grant, session: SessionSettings | None, seconds: int, size: int = 0
+    ) -> tuple[str, int]:
         """Returns a new client secret and when it expires, in seconds since the epoch.
 
         Args:
             grant: of whoever asks for it.
             session: settings of the sessions that it opens.
             seconds: how long it is good for.
+            size: about how many bytes `session` takes.
 
         Raises:
             AccessError: secrets make no secrets.
@@ -97,10 +103,11 @@ class Access:
             raise AccessError("a client secret makes no others: use an API key")
         now = self._clock()
         self._secrets = {digest: one for digest, one in self._secrets.items() if one.expires_at > now}
-        if len(self._secrets) >= MAX_SECRETS:
+        held = sum(one.size for one in self._secrets.values())
+        if len(self._secrets) >= MAX_SECRETS or held + size > MAX_SECRET_BYTES:
             raise ResourceExhaustedError("too many client secrets have not expired yet", retry_delay=MIN_SECONDS)
         value = SECRET_PREFIX + secrets.token_urlsafe(32)
-        self._secrets[_digest(value)] = _Secret(grant.owner, now + seconds, session)
+        self._secrets[_digest(value)] = _Secret(grant.owner, now + seconds, session, size)
         return value, int(now + seconds)
 
 

@@ -33,7 +33,10 @@ class ApiSettings(CommandSettings):
     max_sessions: int = Field(default=256, ge=1, le=100_000, description="Sessions at once.")
     max_sessions_per_key: int = Field(default=64, ge=1, le=100_000, description="Sessions at once of one key.")
     max_message_bytes: int = Field(
-        default=1_048_576, ge=4_096, le=16_777_216, description="Longest message; a longer one closes the connection."
+        default=4_194_304,
+        ge=4_096,
+        le=16_777_216,
+        description="Longest message; a longer one closes the connection. The default holds a minute of PCM.",
     )
     messages_per_second: float = Field(
         default=200.0, gt=0, le=100_000, description="Messages that a session may send, on average."

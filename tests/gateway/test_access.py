@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auth import KEY_PROTOCOL, MAX_SECRETS, Access, AccessError, Grant, credential
+from gateway.auth import KEY_PROTOCOL, MAX_SECRET_BYTES, MAX_SECRETS, Access, AccessError, Grant, credential
 from gateway.errors import EventError, FloodError
 from gateway.limits import ERROR_BURST, Limits, Places
 from gateway.schema.session import RealtimeSession
@@ -69,6 +69,10 @@ def test_secrets_are_not_without_number() -> None:
         access.make_secret(grant, None, 60)
     with pytest.raises(ResourceExhaustedError):
         access.make_secret(grant, None, 60)
+    access = Access()
+    access.make_secret(grant, None, 60, MAX_SECRET_BYTES)
+    with pytest.raises(ResourceExhaustedError):
+        access.make_secret(grant, None, 60, 1)
 
 
 def test_where_a_key_is_found() -> None:

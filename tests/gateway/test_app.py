@@ -132,6 +132,8 @@ async def test_client_secrets(unix_address: str) -> None:
 async def test_another_sites_page_needs_a_key(unix_address: str) -> None:
     async with serving(unix_address, allowed_origins=["https://friend.example"]) as url:
         assert await status_of(realtime(url), origin=FOREIGN) == 403
+        async with httpx.AsyncClient(base_url=url, headers={"origin": FOREIGN}) as client:
+            assert (await client.post("v1/realtime/client_secrets")).status_code == 403
         for origin in (url.rstrip("/"), "https://friend.example", None):
             async with connect(realtime(url), origin=origin) as socket:  # type: ignore[arg-type]  # a str subtype
                 assert (await read(socket))["type"] == "session.created"
