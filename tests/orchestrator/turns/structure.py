@@ -63,6 +63,11 @@ class Structure:
                     assert (item.id in there.arguments_done) == (item.status is ItemStatus.COMPLETED)
                     assert item.arguments_json == there.arguments.get(item.id, "")
                 there.ended.append(item.id)
+            case _:
+                self._watch_part(event)
+
+    def _watch_part(self, event: client.ClientEvent) -> None:
+        match event:
             case client.ContentPartAdded(response_id, item_id, index, spoken):
                 there = self.open[response_id]
                 assert there.items[index] == item_id

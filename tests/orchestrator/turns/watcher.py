@@ -201,19 +201,6 @@ class Watcher:
                 assert self.player.item_id == item_id
                 assert (start + end) / 2 <= self.player.played + SLACK, "text that was not played"
                 self.shown[item_id] = self.shown.get(item_id, "") + text
-            case client.ItemAdded(item):
-                self.added.add(item.id)
-            case client.ItemDone(item):
-                assert item.id in self.added, "done before it was added"
-            case client.ItemTruncated(item_id, transcript=transcript):
-                assert item_id in self.added, "an item cut that the client does not know"
-                assert self.shown.get(item_id, "").strip().startswith(transcript)
-                self.shown[item_id] = transcript
-                self.removed |= {item_id} if not transcript else set()
-            case client.ItemDeleted(item_id):
-                self.removed.add(item_id)
-            case client.ItemRetrieved(item):
-                assert item.id in self.added
             case client.OutputAudioPaused():
                 assert self.player is not None
                 assert not self.player.paused
@@ -227,6 +214,24 @@ class Watcher:
             case client.ToolCallProgress(call_id=call_id, status=status):
                 if status is not client.WorkStatus.IN_PROGRESS and status is not client.WorkStatus.CANCELLED:
                     self.tools.pop(call_id, None)
+            case _:
+                self.watch_item(event)
+
+    def watch_item(self, event: client.ClientEvent) -> None:
+        match event:
+            case client.ItemAdded(item):
+                self.added.add(item.id)
+            case client.ItemDone(item):
+                assert item.id in self.added, "done before it was added"
+            case client.ItemTruncated(item_id, transcript=transcript):
+                assert item_id in self.added, "an item cut that the client does not know"
+                assert self.shown.get(item_id, "").strip().startswith(transcript)
+                self.shown[item_id] = transcript
+                self.removed |= {item_id} if not transcript else set()
+            case client.ItemDeleted(item_id):
+                self.removed.add(item_id)
+            case client.ItemRetrieved(item):
+                assert item.id in self.added
             case _:
                 pass
 
