@@ -198,8 +198,8 @@ async def soak(speech: Path, where: Cores, console: Console, given: argparse.Nam
                 await asyncio.sleep(SAMPLE_SECONDS)
 
         watching = asyncio.create_task(watch())
-        # Half a second less than a turn takes, so that the turns asked for are reached.
-        seconds = given.turns / given.conversations * 3.7
+        # A turn takes about 4 s.
+        seconds = given.turns / given.conversations * 4.2
         found = await measure(
             mesh, speech, where, console, conversations=given.conversations, seconds=seconds, turns=20
         )
