@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import Counter
 
 from gateway.app import make_router
 from mesh.errors import MeshError, NotFoundError
 from mesh.metrics import Metrics
 from mesh.web.clients import client_of
-from mesh.web.metrics import WebMetrics
+from mesh.web.metrics import WebMetrics, add_dropouts
 from mesh.web.orchestrator import lifespan
 from mesh.web.origin import same_origin
 from mesh.web.sockets import POLICY, StarletteSocket
@@ -56,7 +57,7 @@ def create_app(settings: UiSettings, metrics: Metrics | None = None) -> FastAPI:
     admission = app.state.admission = Admission(settings.max_sessions)
     counts = WebMetrics(metrics, "page", limit=settings.max_sessions, active=lambda: admission.active)
     _add_api(app)
-    _add_conversation(app, settings, counts)
+    _add_conversation(app, settings, counts, add_dropouts(metrics))
     open_prefix = _add_gateway(app, settings, metrics)
     app.mount("/panel", _Panel(directory=page.PANEL), name="panel")
     page.mount(app, settings.root_path)
@@ -119,7 +120,7 @@ def _add_gateway(app: FastAPI, settings: UiSettings, metrics: Metrics) -> str:
     return "/v1/" if api.api_keys is not None else ""
 
 
-def _add_conversation(app: FastAPI, settings: UiSettings, counts: WebMetrics) -> None:
+def _add_conversation(app: FastAPI, settings: UiSettings, counts: WebMetrics, dropouts: Counter) -> None:
     @app.websocket("/converse")
     async def converse(websocket: WebSocket) -> None:
         if not same_origin(websocket.headers, settings.allowed_origins):
@@ -142,3 +143,4 @@ def _add_conversation(app: FastAPI, settings: UiSettings, counts: WebMetrics) ->
             await bridge.run()
         finally:
             counts.ended(bridge.problem)
+            dropouts.inc(bridge.dropouts)

@@ -70,6 +70,8 @@ class Bridge:
         self._outbox: asyncio.Queue[pb.ConverseRequest] = asyncio.Queue(MAX_UNSENT)
         self.problem = ""
         """Code of what the page was told to be wrong, once it was."""
+        self.dropouts = 0
+        """Gaps in the page's playback, as it tells."""
 
     async def run(self) -> None:
         """Holds the conversation until either side ends it; never raises for what a page or the mesh does."""
@@ -125,6 +127,8 @@ class Bridge:
             match wire.read_message(message):
                 case wire.Ping(value):
                     await self._send(wire.dump("pong", value))
+                case wire.Dropouts(count):
+                    self.dropouts = count
                 case request:
                     await self._queue(request)
         raise _PageLeftError

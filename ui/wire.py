@@ -1,8 +1,9 @@
 """What the page and this server say to each other over the WebSocket.
 
 Text messages are JSON objects with one key. From the page: `hello` (first), `request` (a ConverseRequest in protobuf's
-JSON), `ping`. To the page: `event` (a ConverseResponse in protobuf's JSON, audio left out), `track` (what the audio
-packets of a number belong to), `track_end`, `pong`, `problem` (why the conversation is over).
+JSON), `ping`, `dropouts` (of its playback so far). To the page: `event` (a ConverseResponse in protobuf's JSON, audio
+left out), `track` (what the audio packets of a number belong to), `track_end`, `pong`, `problem` (why the conversation
+is over).
 Binary messages are packets of audio: a header, little-endian, and a payload of 20 ms or more.
 """
 
@@ -50,11 +51,22 @@ class Hello(BaseModel):
     """A SessionConfig in protobuf's JSON; only SESSION_FIELDS are taken."""
 
 
+MAX_DROPOUTS = 10_000
+"""More than that in one conversation is no page's word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ping:
     """The page measures the way here and back; the value is its own."""
 
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dropouts:
+    """How many gaps there have been in the page's playback so far."""
+
+    count: int
 
 
 def read_hello(text: str) -> Hello:
@@ -69,7 +81,7 @@ def read_hello(text: str) -> Hello:
         raise ProtocolError("hello: " + str(error.errors()[0]["msg"])) from error
 
 
-def read_message(text: str) -> pb.ConverseRequest | Ping:
+def read_message(text: str) -> pb.ConverseRequest | Ping | Dropouts:
     """Returns a later text message.
 
     Raises:
@@ -78,6 +90,8 @@ def read_message(text: str) -> pb.ConverseRequest | Ping:
     data = _load(text)
     if "ping" in data and isinstance(data["ping"], int | float):
         return Ping(float(data["ping"]))
+    if "dropouts" in data and isinstance(data["dropouts"], int) and 0 <= data["dropouts"] <= MAX_DROPOUTS:
+        return Dropouts(data["dropouts"])
     request: pb.ConverseRequest = _parse(_read(text, "request"), pb.ConverseRequest())
     kind = request.WhichOneof("event")
     if kind not in REQUESTS:

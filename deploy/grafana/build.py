@@ -174,8 +174,9 @@ def _room() -> list[Panel]:
         graph(
             "Audio that came too late",
             "short",
-            (f"{rate('unmute_tts_late_audio_total')}", "pieces a second"),
-            about="Pieces of speech that were made when all before them had been played.",
+            (f"{rate('unmute_tts_late_audio_total')}", "pieces of speech a second"),
+            (f"{rate('unmute_page_dropouts_total')}", "gaps that pages told of"),
+            about="Speech that was made when all before it had been played, and gaps that were heard in a browser.",
         ),
     ]
 

@@ -39,3 +39,12 @@ class WebMetrics:
         self._sessions.labels("failed" if reason else "completed").inc()
         if reason:
             self._metrics.error(reason.upper())
+
+
+def add_dropouts(metrics: Metrics) -> Counter:
+    """Adds the gaps in playback that pages tell of."""
+    return Counter(
+        "unmute_page_dropouts_total",
+        "Gaps in playback that pages told of, once their conversations were over.",
+        registry=metrics.registry,
+    )

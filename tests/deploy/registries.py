@@ -9,7 +9,7 @@ from bench.zero import ZeroLlm, ZeroStt, ZeroTts
 from llm_service.server import LlmService
 from mesh.metrics import Metrics
 from mesh.telemetry import Telemetry
-from mesh.web.metrics import WebMetrics
+from mesh.web.metrics import WebMetrics, add_dropouts
 from orchestrator.server import OrchestratorService
 from orchestrator.settings import OrchestratorSettings
 from stt_service.server import SttService
@@ -43,6 +43,7 @@ def registries() -> dict[str, Metrics]:
     OrchestratorService(OrchestratorSettings(), telemetry=Telemetry(made["orchestrator"]))
     for kind, metrics in (("page", made["ui"]), ("gateway", made["ui"]), ("gateway", made["gateway"])):
         WebMetrics(metrics, kind, limit=1, active=lambda: 0)
+    add_dropouts(made["ui"])
     return made
 
 

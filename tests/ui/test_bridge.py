@@ -106,8 +106,10 @@ async def test_audio_text_and_progress_go_both_ways(unix_address: str) -> None:
         assert (await scene.until("track_end"))["samples"] == 4800
         progress = {"itemId": "item_1", "playedSampleCount": 7}
         scene.page.put({"request": {"playbackProgress": progress}})
+        scene.page.put({"dropouts": 2})
         scene.page.put({"ping": 3})
         assert await scene.until("pong") == 3
+        assert scene.bridge.dropouts == 2
         await asyncio.wait_for(done.wait(), 10)
 
 

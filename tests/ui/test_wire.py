@@ -19,6 +19,10 @@ def test_a_request_is_protobuf_json() -> None:
     made = request({"playbackProgress": {"itemId": "i", "playedSampleCount": 48000}})
     assert made.playback_progress.played_sample_count == 48000
     assert wire.read_message('{"ping": 1.5}') == wire.Ping(1.5)
+    assert wire.read_message('{"dropouts": 3}') == wire.Dropouts(3)
+    for odd in ("-1", "1e9", '"3"', "[]", "100000"):
+        with pytest.raises(wire.ProtocolError):
+            wire.read_message(f'{{"dropouts": {odd}}}')
 
 
 def test_a_page_chooses_only_what_is_its_own_to_choose() -> None:

@@ -16,6 +16,7 @@ let reportedAt = 0;
 const tracks = new Map();
 const cleared = new Set(); // responses whose late audio is dropped
 const stats = { sent: 0, received: 0, skipped: 0, late: 0, dropouts: 0 };
+let dropoutsBefore = 0; // playback counts on when the connection is opened anew
 
 self.onmessage = ({ data }) => {
   if (data.ports) connectAudio(data.ports);
@@ -48,6 +49,7 @@ function connectAudio(ports) {
 
 function open({ url, hello }) {
   close();
+  dropoutsBefore += stats.dropouts;
   Object.assign(stats, { sent: 0, received: 0, skipped: 0, late: 0, dropouts: 0 });
   const opened = new WebSocket(url);
   socket = opened;
@@ -167,7 +169,10 @@ function started(number) {
 }
 
 function progress(report) {
-  if ('dropouts' in report) stats.dropouts = report.dropouts;
+  if ('dropouts' in report) {
+    stats.dropouts = Math.max(0, report.dropouts - dropoutsBefore);
+    send({ dropouts: stats.dropouts });
+  }
   const track = tracks.get(report.track);
   if (!track) return;
   const now = performance.now();
