@@ -68,6 +68,7 @@ class Bridge:
         self._client = client
         self._address = address
         self._outbox: asyncio.Queue[pb.ConverseRequest] = asyncio.Queue(MAX_UNSENT)
+        self._begun = asyncio.Event()
         self.problem = ""
         """Code of what the page was told to be wrong, once it was."""
         self.dropouts = 0
@@ -142,11 +143,14 @@ class Bridge:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 # The call has ended; the reading side learns why.
                 return
+            # gRPC loses why a call is refused if more is being written just then.
+            await self._begun.wait()
 
     async def _read_call(self, call: Any, tracks: Tracks) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
                 event = await call.read()
+            self._begun.set()
             while event is not grpc.aio.EOF:
                 for message in translate(event, tracks):
                     await self._send(message)

@@ -171,6 +171,8 @@ class Orchestrator(conversation_pb2_grpc.ConversationServiceServicer):
     def __init__(self, play: Play) -> None:
         self.play = play
         self.stages: list[Stage] = []
+        self.door = asyncio.Event()
+        self.door.set()
         self.refusal: MeshError | None = None
         self.health = HealthServicer()
         self.server: grpc.aio.Server | None = None
@@ -202,6 +204,7 @@ class Orchestrator(conversation_pb2_grpc.ConversationServiceServicer):
         reading = asyncio.create_task(stage.read())
         try:
             await stage.until(lambda stage: bool(stage.seen))
+            await self.door.wait()
             if self.refusal:
                 await stage.fail(self.refusal)
             created = pb.SessionCreated(session_id=f"session_{len(self.stages)}", session=stage.config)

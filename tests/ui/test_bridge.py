@@ -11,6 +11,7 @@ import pytest
 
 from mesh.errors import ResourceExhaustedError, UnavailableError
 from mesh.names import CLIENT_KEY
+from tests.ui import scripted
 from tests.ui.scripted import FakePage, Stage, orchestrating, tone
 from ui import wire
 from ui.admission import RETRY_SECONDS, Admission
@@ -24,7 +25,8 @@ from unmute.conversation.v1 import conversation_pb2 as pb
 class Scene:
     """One conversation between a fake page and a scripted orchestrator."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, mesh: scripted.Orchestrator | None = None) -> None:
+        self.mesh = mesh
         self.page = FakePage()
         self.tokens = Tokens()
         self.orchestrator = Orchestrator(address)
@@ -67,8 +69,8 @@ class Scene:
 
 @asynccontextmanager
 async def conversing(address: str, play: Callable[[Stage], Awaitable[None]]) -> AsyncIterator[Scene]:
-    async with orchestrating(address, play):
-        scene = Scene(address)
+    async with orchestrating(address, play) as mesh:
+        scene = Scene(address, mesh)
         running = asyncio.create_task(scene.bridge.run())
         try:
             yield scene
@@ -123,6 +125,28 @@ async def test_the_orchestrator_is_told_whom_a_call_is_for(unix_address: str) ->
     async with conversing(unix_address, play) as scene:
         scene.hello()
         assert (await asyncio.wait_for(told, 10))[CLIENT_KEY] == "192.0.2.7"
+
+
+async def test_nothing_is_sent_on_before_the_conversation_has_begun(unix_address: str) -> None:
+    async with conversing(unix_address, forever) as scene:
+        mesh = scene.mesh
+        assert mesh is not None
+        mesh.door.clear()
+        scene.hello()
+        await scene.until("ready")
+        for frame in range(5):
+            scene.page.put(wire.UP_HEADER.pack(wire.PCM, frame) + tone(0.02))
+        # Whoever answers this has read all before it.
+        scene.page.put({"ping": 1})
+        await scene.until("pong")
+        async with asyncio.timeout(10):
+            while not (mesh.stages and mesh.stages[0].seen):  # noqa: ASYNC110 - it says nothing to this side
+                await asyncio.sleep(0)
+        [stage] = mesh.stages
+        assert stage.rms == []
+        mesh.door.set()
+        await scene.until("sessionCreated")
+        await asyncio.wait_for(stage.until(lambda stage: len(stage.rms) == 5), 10)
 
 
 async def test_opus_is_agreed_on_where_the_page_can(unix_address: str) -> None:
