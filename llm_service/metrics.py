@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Histogram
 
-from llm_service.engine import Engine, Usage
-from mesh.metrics import DELAYS, STEPS, add_slots
+from llm_service.engine import Engine, FinishReason, Usage
+from mesh.metrics import DELAYS, STEPS, add_slots, counter
 
 
 class LlmMetrics:
@@ -32,17 +32,19 @@ class LlmMetrics:
             buckets=STEPS,
             registry=registry,
         )
-        self.answers = Counter(
+        self.answers = counter(
+            registry,
             "unmute_llm_answers_total",
             "Answers that ended, by why: as the contract says, or failed, or cancelled with their call.",
-            ["reason"],
-            registry=registry,
+            "reason",
+            (*(reason.value for reason in FinishReason), "failed", "cancelled"),
         )
-        self._tokens = Counter(
+        self._tokens = counter(
+            registry,
             "unmute_llm_tokens_total",
             "Tokens of answers that ended: input (cached ones included), cached and output.",
-            ["kind"],
-            registry=registry,
+            "kind",
+            ("input", "cached", "output"),
         )
 
     def used(self, usage: Usage) -> None:

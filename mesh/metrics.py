@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -16,6 +16,22 @@ STEPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.
 OTHER = "OTHER"
 _MAX_REASONS = 100
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{1,62}")
+
+
+def counter(registry: CollectorRegistry, name: str, about: str, label: str, values: Iterable[str]) -> Counter:
+    """Returns a counter whose series are all there from the beginning: the first of a kind is a growth, too.
+
+    Args:
+        registry: of the process.
+        name: of the metric.
+        about: what it tells.
+        label: its one label.
+        values: all that the label may be.
+    """
+    made = Counter(name, about, [label], registry=registry)
+    for value in values:
+        made.labels(value)
+    return made
 
 
 def add_slots(

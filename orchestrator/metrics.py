@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from mesh.errors import UnavailableError
-from mesh.metrics import DELAYS, Metrics
+from mesh.metrics import DELAYS, Metrics, counter
+from orchestrator.turns.client import InterruptionReason, ResponseStatus, WorkStatus
 
 STAGES = ("end_of_turn", "transcript", "first_token", "first_audio")
 
@@ -65,11 +66,12 @@ class OrchestratorMetrics:
         most.set(limit)
         now = Gauge("unmute_sessions_active", "Conversations that are being held.", registry=registry)
         now.set_function(active)
-        self.sessions = Counter(
+        self.sessions = counter(
+            registry,
             "unmute_sessions_total",
             "Conversations that ended: completed, cancelled (the client left), drained or failed.",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            ("completed", "cancelled", "drained", "failed"),
         )
         self.session_seconds = Histogram(
             "unmute_session_seconds",
@@ -101,11 +103,12 @@ class OrchestratorMetrics:
             buckets=DELAYS,
             registry=registry,
         )
-        self.interruptions = Counter(
+        self.interruptions = counter(
+            registry,
             "unmute_interruptions_total",
             "Answers that were cut off: by the voice detector, by words, or by the client.",
-            ["reason"],
-            registry=registry,
+            "reason",
+            (reason.value for reason in InterruptionReason),
         )
         self.false_interruptions = Counter(
             "unmute_false_interruptions_total",
@@ -114,17 +117,21 @@ class OrchestratorMetrics:
         )
 
     def _add_answers(self, registry: CollectorRegistry) -> None:
-        self.responses = Counter(
-            "unmute_responses_total", "Answers that ended, by status.", ["status"], registry=registry
-        )
-        self.preemptive = Counter(
+        ends = [status.value for status in ResponseStatus if status is not ResponseStatus.IN_PROGRESS]
+        self.responses = counter(registry, "unmute_responses_total", "Answers that ended, by status.", "status", ends)
+        self.preemptive = counter(
+            registry,
             "unmute_preemptive_answers_total",
             "Answers that were begun before the turn had ended for sure: kept or dropped.",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            ("kept", "dropped"),
         )
-        self.tool_calls = Counter(
-            "unmute_tool_calls_total", "Calls of functions that ended, by status.", ["status"], registry=registry
+        self.tool_calls = counter(
+            registry,
+            "unmute_tool_calls_total",
+            "Calls of functions that ended, by status.",
+            "status",
+            (status.value for status in WorkStatus if status is not WorkStatus.IN_PROGRESS),
         )
         self.tool_seconds = Histogram(
             "unmute_tool_seconds",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from mesh.metrics import DELAYS, add_slots, add_steps
+from mesh.metrics import DELAYS, add_slots, add_steps, counter
 from tts_service.engine import Engine
 
 
@@ -36,9 +36,10 @@ class TtsMetrics:
             "Pieces of paced audio that were sent when all before them had been played: text or voice came too slowly.",
             registry=registry,
         )
-        self.utterances = Counter(
+        self.utterances = counter(
+            registry,
             "unmute_tts_utterances_total",
             "Utterances that ended: completed, cancelled or failed.",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            ("completed", "cancelled", "failed"),
         )

@@ -114,7 +114,7 @@ def _waiting() -> list[Panel]:
         stat(
             "Answers that fail",
             "percentunit",
-            f"({failed} or vector(0)) / {rate('unmute_responses_total')}",
+            f"{failed} / ({rate('unmute_responses_total')} > 0) or vector(0)",
             0.01,
             0.05,
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge
 
-from mesh.metrics import Metrics
+from mesh.metrics import Metrics, counter
 
 
 class WebMetrics:
@@ -27,11 +27,12 @@ class WebMetrics:
         most.set(limit)
         now = Gauge(f"unmute_{kind}_sessions_active", f"Conversations of the {kind} now.", registry=registry)
         now.set_function(active)
-        self._sessions = Counter(
+        self._sessions = counter(
+            registry,
             f"unmute_{kind}_sessions_total",
             f"Conversations of the {kind} that were over: completed, or failed.",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            ("completed", "failed"),
         )
 
     def ended(self, reason: str) -> None:
