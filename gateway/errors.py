@@ -23,7 +23,6 @@ INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_er
 _CODES = {
     "INVALID_REQUEST": "invalid_value",
     "RESPONSE_ACTIVE": "conversation_already_has_active_response",
-    "NO_ACTIVE_RESPONSE": "response_cancel_not_active",
     "BAD_AUDIO": "invalid_audio",
     "RATE_LIMITED": "rate_limit_exceeded",
     "SESSION_IDLE": "session_expired",

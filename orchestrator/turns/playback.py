@@ -65,8 +65,11 @@ def _grant(step: Step, response: Response) -> None:
     until = played + _lead(step)
     if until > response.made - EPSILON:
         until = response.made
-    more = until - response.granted
-    if more < EPSILON or (more < step.settings.pacing_step - EPSILON and until < response.made):
+    if until < response.made:
+        # Whole steps: a timer that is a moment late would else send that moment as a message of its own.
+        steps = int((until - response.granted + EPSILON) / step.settings.pacing_step)
+        until = response.granted + steps * step.settings.pacing_step
+    if until - response.granted < EPSILON:
         return
     if response.started_at is None:
         response.started_at = now

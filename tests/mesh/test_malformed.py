@@ -37,7 +37,7 @@ def spoilt(message: Message, text: str) -> bytes:
             "generate.messages[1].text",
         ),
         (conversation_pb2.ConverseRequest(event_id="??"), "event_id"),
-        (conversation_pb2.ErrorEvent(metadata={"key": "??"}), "metadata[0].value"),
+        (conversation_pb2.Response(metadata={"key": "??"}), "metadata[0].value"),
     ],
 )
 def test_text_that_is_not_utf8_is_named(message: Message, path: str) -> None:
