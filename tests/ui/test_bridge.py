@@ -143,7 +143,7 @@ async def test_nothing_is_sent_on_before_the_conversation_has_begun(unix_address
             while not (mesh.stages and mesh.stages[0].seen):  # noqa: ASYNC110 - it says nothing to this side
                 await asyncio.sleep(0)
         [stage] = mesh.stages
-        assert stage.rms == []
+        assert (scene.bridge._outbox.qsize(), stage.rms) == (5, [])
         mesh.door.set()
         await scene.until("sessionCreated")
         await asyncio.wait_for(stage.until(lambda stage: len(stage.rms) == 5), 10)
