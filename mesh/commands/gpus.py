@@ -27,6 +27,8 @@ _ASK_SECONDS = 10.0
 # Of a GPU: weights, each stream, and what CUDA graphs and work space take, in GB.
 _STT = (2.2, 0.107, 2.0)
 _TTS = (4.0, 0.158, 2.0)
+# GB of a shared GPU that are given to nobody.
+_SPARE = 1.0
 _VLLM_ENVIRONMENT = Path(".venv-vllm", "bin", "python")
 
 
@@ -64,7 +66,7 @@ def make_presets(count: int, memory: list[float]) -> dict[str, Preset]:
 def _shared(size: float) -> dict[str, Preset]:
     stt, tts, sequences = (64, 32, 64) if size >= LARGE_GB else (16, 8, 16)
     taken = sum(weights + batch * stream + work for (weights, stream, work), batch in ((_STT, stt), (_TTS, tts)))
-    share = math.floor(min(0.9, (size - taken) / size) * 100) / 100
+    share = math.floor(min(0.9, (size - taken - _SPARE) / size) * 100) / 100
     model = "Qwen/Qwen3-4B" if size >= LARGE_GB else "Qwen/Qwen3-1.7B"
     return _presets(("0", "0", "0"), stt, tts, model, sequences, share)
 

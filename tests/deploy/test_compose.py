@@ -122,8 +122,14 @@ def test_only_the_proxy_is_published_and_to_this_machine_alone() -> None:
 def test_the_models_are_out_of_the_proxys_reach() -> None:
     for name, service in MODEL["services"].items():
         if base_name(name) in ("stt", "tts", "llm"):
-            assert "edge" not in service["networks"]
-    assert "mesh" not in MODEL["services"]["proxy"]["networks"]
+            for other in ("proxy", PAGE):
+                assert not set(service["networks"]) & set(MODEL["services"][other]["networks"])
+
+
+def test_prometheus_reaches_every_service_and_grafana_none() -> None:
+    reach = set(MODEL["services"]["prometheus"]["networks"])
+    assert all(reach & set(service["networks"]) for service in MODEL["services"].values())
+    assert MODEL["services"]["grafana"]["networks"] == ["monitoring"]
 
 
 def test_what_shares_a_gpu_fits_into_24_gb() -> None:
