@@ -18,7 +18,7 @@ from tests.system.mesh import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOLLOWED = {
     "make run": "tests/system/test_readme.py",
-    "docker compose up": "tests/deploy/test_compose.py",
+    "docker compose up": "tests/deploy/test_compose_runs.py",
     "docker build --tag unmute . && docker run --publish 127.0.0.1:7860:7860 unmute": "tests/deploy/test_space.py",
     "docker stack deploy --compose-file deploy/swarm.yaml unmute": "tests/deploy/test_swarm.py",
     "kubectl apply -k deploy/kubernetes/overlays/cpu": "tests/deploy/test_kubernetes.py",
