@@ -16,10 +16,11 @@ pytest.importorskip("pocket_tts", reason="the extra `pocket` is not installed")
 from mesh.audio import write_wav
 from mesh.errors import FailedPreconditionError, MeshError, UnavailableError
 from mesh.kyutai import Hub
-from tests.conformance.tts import TEXTS, TtsConformance, opened, soon, speak
+from tests.conformance.tts import TEXTS, TtsConformance, collect, opened, soon, speak
 from tests.kyutai.tiny_pocket import make_pocket
 from tts_service.engine import Audio, Engine, UtteranceConfig
 from tts_service.engines.pocket import PocketEngine, create
+from tts_service.engines.pocket_pool import MAX_TRIES
 from tts_service.engines.pocket_voices import included_voices
 from tts_service.settings import TtsSettings
 
@@ -91,19 +92,50 @@ async def test_an_utterance_waits_for_a_process(engine: PocketEngine) -> None:
     assert all(one.frames for one in spoken)
 
 
-async def test_a_dead_process_fails_one_utterance_and_is_replaced(engine: PocketEngine) -> None:
+async def test_what_nobody_has_heard_of_is_begun_anew_when_its_process_dies(engine: PocketEngine) -> None:
     before = processes()
     assert len(before) == 2
     for process in before:
         process.suspend()
     async with opened(engine) as session:
         await session.push("Hello. Again.")
-        reading = asyncio.ensure_future(anext(aiter(session.events())))
+        await session.finish()
+        reading = asyncio.ensure_future(collect(session))
         await asyncio.sleep(0)
         for process in before:
             os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(UnavailableError, match="process of Pocket TTS has ended"):
-            await soon(reading)
+        assert (await soon(reading)).frames
+    assert not {process.pid for process in before} & {process.pid for process in processes()}
+
+
+async def test_a_process_that_dies_in_the_middle_fails_one_utterance(engine: PocketEngine) -> None:
+    assert engine._pool is not None
+    job = engine._pool.submit(
+        engine._voices["alice"].source, "One two three four five six seven eight nine ten eleven twelve. " * 3, 1
+    )
+    assert isinstance(await soon(job.chunks.get()), np.ndarray)
+    for process in processes():
+        process.suspend()
+        os.kill(process.pid, signal.SIGKILL)
+    while isinstance(chunk := await soon(job.chunks.get()), np.ndarray):
+        pass
+    assert isinstance(chunk, UnavailableError)
+    assert "process of Pocket TTS has ended" in str(chunk)
+    assert (await speak(engine, ["Hello."])).frames
+
+
+async def test_a_text_that_kills_every_process_is_given_up(engine: PocketEngine) -> None:
+    assert engine._pool is not None
+    for process in processes():
+        process.suspend()
+    job = engine._pool.submit(engine._voices["alice"].source, "Hello.", 1)
+    async with asyncio.timeout(60):
+        while not job.ended:
+            if job.worker is not None:
+                job.worker.kill()
+            await asyncio.sleep(0.01)
+    assert isinstance(await job.chunks.get(), UnavailableError)
+    assert job.tries == MAX_TRIES
     assert (await speak(engine, ["Hello."])).frames
 
 

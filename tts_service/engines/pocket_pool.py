@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Samples = NDArray[np.float32]
 STOP_SECONDS = 5.0
+MAX_TRIES = 3
+"""Processes that a clause may take down before it is given up: it may be the text that kills them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Job:
     """Its audio; an error or None is the last thing."""
     worker: _Worker | None = None
     ended: bool = False
+    heard: bool = False
+    """Some of its audio was handed on."""
+    tries: int = 0
+    """Processes that it was given to."""
 
 
 class PocketPool:
@@ -149,6 +155,7 @@ class PocketPool:
         while self._idle and self._waiting:
             job, worker = self._waiting.popleft(), self._idle.popleft()
             job.worker, worker.job, worker.since = worker, job, time.perf_counter()
+            job.tries += 1
             worker.say(job.request)
 
     async def _attend(self, worker: _Worker) -> None:
@@ -164,14 +171,23 @@ class PocketPool:
             with contextlib.suppress(ValueError):
                 self._idle.remove(worker)
             worker.kill()
-            job = worker.job
-            if job is not None and not job.ended:
-                job.ended = True
-                job.chunks.put_nowait(UnavailableError("a process of Pocket TTS has ended"))
+            self._lose(worker.job)
             await worker.wait()
         if not self._closed:
             log.error("a process of Pocket TTS has ended; another is started")
             await self._replace()
+
+    def _lose(self, job: Job | None) -> None:
+        """The process of a job has died: another begins anew what nobody has heard any of."""
+        if job is None or job.ended:
+            return
+        if job.heard or job.tries >= MAX_TRIES or self._closed:
+            job.ended = True
+            job.chunks.put_nowait(UnavailableError("a process of Pocket TTS has ended"))
+            return
+        job.worker = None
+        self._waiting.appendleft(job)
+        self._assign()
 
     async def _replace(self) -> None:
         try:
@@ -195,6 +211,7 @@ class PocketPool:
             if self._report is not None:
                 self._report(worker.since - since)
             if not job.ended:
+                job.heard = True
                 job.chunks.put_nowait(np.frombuffer(payload, "<f4").astype(np.float32, copy=False))
             return False
         if not job.ended:
