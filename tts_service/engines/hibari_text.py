@@ -35,6 +35,7 @@ _GREEK = dict(
 )
 _SYMBOLS = {"√": " square root of ", "∞": " infinity ", "≈": " about ", "≤": " at most ", "≥": " at least ",
             "≠": " is not ", "∑": " sum of ", "∆": " delta ", "−": "-", "№": "number "}  # fmt: skip
+_READ_BY_ITSELF = "°¢£¥€₹₩±×÷½¼¾²³§©®™µ→"
 _ASCII_PUNCTUATION = str.maketrans({"。": ". ", "，": ", ", "、": ", ", "！": "! ", "？": "? ", "；": "; ", "：": ": "})
 
 
@@ -82,6 +83,8 @@ def _readable(char: str) -> str:
         return char if char.isprintable() else " "
     if char in _SYMBOLS:
         return _SYMBOLS[char]
+    if char in _READ_BY_ITSELF:
+        return char
     if char.lower() in _GREEK:
         return f" {_GREEK[char.lower()]} "
     category = unicodedata.category(char)
@@ -91,7 +94,7 @@ def _readable(char: str) -> str:
         return char if "LATIN" in unicodedata.name(char, "") else " "
     if category[0] == "M" or char in "\u200b\u200c\u200d\ufeff":
         return ""
-    return char if category[0] == "P" or char in "°¢£¥€₹₩±×÷½¼¾²³§©®™µ→" else " "
+    return char if category[0] == "P" else " "
 
 
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
