@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from gateway.errors import LIMIT, EventError, FloodError
 from gateway.settings import ApiSettings
+from mesh.buckets import Bucket
 from mesh.errors import ResourceExhaustedError
-from mesh.web.buckets import Bucket
 
 BURST_SECONDS = 10.0
 ERRORS_PER_SECOND, ERROR_BURST = 2.0, 100.0

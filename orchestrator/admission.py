@@ -9,11 +9,11 @@ from urllib.parse import unquote
 
 import grpc
 
+from mesh.buckets import Bucket
 from mesh.doorstep import Doorstep
 from mesh.errors import ResourceExhaustedError
 from mesh.exposure import is_loopback
 from mesh.names import CLIENT_KEY
-from mesh.web.buckets import Bucket
 from mesh.web.clients import client_of
 from orchestrator.settings import OrchestratorSettings
 from unmute.conversation.v1 import conversation_pb2 as pb

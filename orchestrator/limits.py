@@ -11,8 +11,8 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mesh.audio import Format, read_format
+from mesh.buckets import Bucket
 from mesh.errors import InvalidArgumentError, ResourceExhaustedError
-from mesh.web.buckets import Bucket
 from unmute.conversation.v1 import conversation_pb2 as pb
 
 REQUESTS_PER_SECOND, REQUEST_BURST = 200.0, 2000.0

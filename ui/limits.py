@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mesh.web.buckets import Bucket
+from mesh.buckets import Bucket
 
 MAX_TEXT_BYTES = 32_768
 MAX_AUDIO_BYTES = 8_192

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.web.buckets import Bucket
+from mesh.buckets import Bucket
 from ui.limits import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, LimitError, Limits
 
 
