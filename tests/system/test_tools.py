@@ -49,7 +49,11 @@ async def test_a_function_of_an_mcp_server_is_called_and_its_result_is_spoken(me
     progress = [event.tool_call_progress.status for _, event in record.of("tool_call_progress")]
     assert progress == [pb.WORK_STATUS_IN_PROGRESS, pb.WORK_STATUS_COMPLETED]
     calls = [event.item_done.item.function_call for _, event in record.of("item_done")]
-    assert [call.server_label for call in calls if call.name] == ["sums"]
+    # Told when it is written, and again with what came of it.
+    assert [(call.server_label, "42" in call.output) for call in calls if call.name] == [
+        ("sums", False),
+        ("sums", True),
+    ]
 
     printed = " ".join(line.text for _, line in record.lines if line.speaker == "assistant")
     assert printed == "I have asked. The sum is 42."
