@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from deploy.grafana.build import OUTPUT, build
 from mesh.names import METRICS_PORTS
+from tests.deploy.needs import program
 from tests.deploy.registries import Metric, asked_for, check, families, registries
 
 ROOT = Path(__file__).parents[2]
@@ -92,11 +92,11 @@ def test_prometheus_asks_every_service_where_its_metrics_are(name: str) -> None:
     assert ports == {name: port for name, port in METRICS_PORTS.items() if name != "gateway"}
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_promtool_takes_the_configuration_and_its_rules(name: str) -> None:
+    promtool = program("promtool", "apt install prometheus")
     done = subprocess.run(
-        ["promtool", "check", "config", str(PROMETHEUS / name)], capture_output=True, text=True, check=False
+        [promtool, "check", "config", str(PROMETHEUS / name)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
