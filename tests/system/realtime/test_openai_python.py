@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import soundfile
 
 from tests.system.mesh import ROOT, Mesh, word_errors, words
 from tests.system.realtime.caller import calling
+from tests.system.realtime.conftest import Tooled
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
 
@@ -218,3 +220,38 @@ async def test_what_is_wrong_is_told_and_the_session_goes_on(mesh: Mesh) -> None
             assert (error.param or "").startswith(param), error
         await connection.response.create(response={"instructions": "Say hello."})
         assert (await caller.until("response.done")).response.status == "completed"
+
+
+async def test_a_function_is_called_and_its_result_is_spoken(tooled: Tooled) -> None:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    weather = {"type": "function", "name": "weather", "description": "Tells the weather.", "parameters": parameters}
+    async with calling(tooled.url, tools=[weather], tool_choice="auto") as caller:
+        caller.say(QUESTION)
+        asked = await caller.until("response.function_call_arguments.done")
+        assert (asked.name, json.loads(asked.arguments)) == ("weather", {"city": "Paris"})
+        deltas = caller.of("response.function_call_arguments.delta")
+        assert "".join(event.delta for event in deltas) == asked.arguments
+        called = await caller.until("response.done")
+        assert [item.type for item in called.response.output] == ["function_call"]
+        here = len(caller.events)
+        result: Any = {"type": "function_call_output", "call_id": asked.call_id, "output": "It is sunny in Paris."}
+        await caller.connection.conversation.item.create(item=result)
+        await caller.connection.response.create()
+        answered = await caller.until("response.done", after=here)
+        assert answered.response.status == "completed"
+        assert "sunny in Paris" in answered.response.output[-1].content[0].transcript
+        assert not caller.of("error")
+
+
+async def test_silence_for_too_long_is_told_and_answered(mesh: Mesh) -> None:
+    audio = {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 600, "idle_timeout_ms": 5000}}}
+    async with calling(mesh.realtime_url, instructions="You are brief.", audio=audio) as caller:
+        shown = caller.of("session.updated")[0].session.audio.input.turn_detection
+        assert (shown.type, shown.silence_duration_ms, shown.idle_timeout_ms) == ("server_vad", 600, 5000)
+        caller.say(QUESTION)
+        first = await caller.until("response.done")
+        here = caller.events.index(first)
+        idle = await caller.until("input_audio_buffer.timeout_triggered", after=here)
+        assert idle.audio_end_ms - idle.audio_start_ms >= 4500
+        again = await caller.until("response.done", after=caller.events.index(idle))
+        assert again.response.status == "completed"
