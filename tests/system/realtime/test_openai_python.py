@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from openai import AsyncOpenAI
 
 from tests.system.mesh import ROOT, Mesh, word_errors, words
 from tests.system.realtime.caller import calling
@@ -255,3 +256,22 @@ async def test_silence_for_too_long_is_told_and_answered(mesh: Mesh) -> None:
         assert idle.audio_end_ms - idle.audio_start_ms >= 4500
         again = await caller.until("response.done", after=caller.events.index(idle))
         assert again.response.status == "completed"
+
+
+async def test_the_beta_client_is_spoken_to_in_its_own_form(mesh: Mesh) -> None:
+    # This one would take wss for granted.
+    client = AsyncOpenAI(websocket_base_url=mesh.realtime_url.replace("http", "ws", 1), api_key="none")
+    async with client, client.beta.realtime.connect(model="any") as connection, asyncio.timeout(60):
+        await connection.session.update(session={"modalities": ["text"], "instructions": "You are brief."})
+        content: Any = [{"type": "input_text", "text": QUESTION_TEXT}]
+        await connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+        await connection.response.create()
+        kinds, written = [], ""
+        async for event in connection:
+            kinds.append(event.type)
+            if event.type == "response.text.delta":
+                written += event.delta
+            if event.type == "response.done":
+                break
+    assert {"session.created", "session.updated", "conversation.item.created", "response.text.done"} <= set(kinds)
+    assert BEES & set(words(written)), written
