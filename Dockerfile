@@ -139,10 +139,9 @@ COPY --from=build-all /opt/unmute /opt/unmute
 USER 1000:1000
 # Fetched now, so that it starts at once and needs no network.
 RUN unmute models --fetch
-# The page is for everyone, the services for this container alone.
-ENV GRADIO_ANALYTICS_ENABLED=False \
-    UNMUTE_UI_HOST=0.0.0.0
+COPY deploy/space/app.py ./
+ENV GRADIO_ANALYTICS_ENABLED=False
 EXPOSE 7860
 HEALTHCHECK --start-period=120s --interval=30s --timeout=15s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/healthz', timeout=3)"]
-CMD ["unmute", "up"]
+CMD ["python", "app.py"]

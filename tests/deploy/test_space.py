@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -77,11 +78,16 @@ def test_the_container_runs_as_user_1000_and_has_its_weights() -> None:
     assert FINAL.index("USER") < FINAL.index("RUN", "unmute models --fetch") < FINAL.index("CMD")
 
 
-def test_the_page_is_for_everyone_and_the_services_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in FINAL.environment().items():
+@pytest.mark.parametrize(("told", "port"), [({}, 7860), ({"PORT": "8080"}, 8080), ({"UNMUTE_UI_PORT": "9000"}, 9000)])
+def test_the_page_is_for_everyone_and_the_services_are_not(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], port: int
+) -> None:
+    environment = {**FINAL.environment(), **told}
+    runpy.run_path(str(SPACE / "app.py"))["adopt"](environment)
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    settings = load_settings(UpSettings, FINAL.command()[2:], "unmute up")
-    assert settings.listen_host("ui") == "0.0.0.0"  # noqa: S104 - compared, not bound
+    settings = load_settings(UpSettings, [], "unmute up")
+    assert (settings.listen_host("ui"), settings.port("ui")) == ("0.0.0.0", port)  # noqa: S104 - compared, not bound
     assert settings.listen_host("orchestrator") == "127.0.0.1"
 
 
@@ -154,6 +160,9 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Container:
     # The weights that were fetched before are used again.
     environment["UNMUTE_WEIGHTS_DIR"] = str(default_root())
     run("unmute", "models", "--fetch", cwd=home, environment=environment)
+    for copied in FINAL.of("COPY"):
+        if not copied.startswith("--from"):
+            shutil.copy2(source / copied.split()[0], home)
     return Container(home, environment)
 
 
