@@ -52,6 +52,13 @@ class Conversation:
                 await self._changed.wait()
         return found[0]
 
+    async def until_answered(self, count: int) -> None:
+        """Waits for the end of so many responses: a call is one, and what is said of its result another."""
+        async with asyncio.timeout(60):
+            while len(self.raw("response.done")) < count:
+                self._changed.clear()
+                await self._changed.wait()
+
     def raw(self, kind: str) -> list[dict[str, Any]]:
         """Returns the server's own events of a kind."""
         all_raw = [
@@ -99,12 +106,10 @@ async def test_an_agent_calls_its_function_and_says_the_result(tooled: Tooled, m
         conversation.say(QUESTION)
         ended = await conversation.until("tool_end")
         assert (asked, ended.output) == (["Paris"], "It is sunny in Paris.")
-        here = len(conversation.events)
-        await conversation.until("agent_end", after=here)
+        await conversation.until_answered(2)
         # A typed question is answered in the same way.
         await conversation.session.send_message("And in Rome?")
-        await conversation.until("tool_end", after=len(conversation.events))
-        await conversation.until("agent_end", after=len(conversation.events))
+        await conversation.until_answered(4)
         errors = [event for event in conversation.events if event.type == "error"]
 
     assert errors == []
