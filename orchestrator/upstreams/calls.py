@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,8 @@ RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 CLOSE_SECONDS = 1.0
+MAX_AHEAD = 16
+"""Responses that are read before somebody takes them."""
 
 
 class BidiCall(Generic[RequestT, ResponseT]):
@@ -35,7 +38,10 @@ class BidiCall(Generic[RequestT, ResponseT]):
         self.service = service
         self.lease = lease
         self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
-        self._reading: asyncio.Future[Any] | None = None
+        self._arrived: deque[ResponseT | MeshError | None] = deque()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
         self._call: Any = method(self._requests(), metadata=call_metadata(), wait_for_ready=False)
 
     def send(self, request: RequestT) -> None:
@@ -73,22 +79,41 @@ class BidiCall(Generic[RequestT, ResponseT]):
             yield response
 
     async def _read(self) -> ResponseT | None:
-        """The next response, None at the end. Cancelled, it leaves gRPC's read under way.
+        """The next response, None at the end. Cancelled, it loses none."""
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read_all(), name=f"{self.service}-call")
+        while not self._arrived:
+            self._news.clear()
+            await self._news.wait()
+        found = self._arrived[0]
+        if isinstance(found, MeshError):
+            raise found
+        # The end is for all who ask.
+        if found is not None:
+            self._arrived.popleft()
+            self._room.set()
+        return found
 
-        A read that is cancelled while its message arrives never frees that message: it has to end with the call.
+    async def _read_all(self) -> None:
+        """Reads until the call is over, a little ahead of whoever takes the responses.
+
+        It is never cancelled: a read that is cancelled while its message arrives never frees that message. One task for
+        the call, and not one for each message, is a tenth of what a message costs.
         """
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._call.read())
-            self._reading.add_done_callback(lambda read: read.cancelled() or read.exception())
-        await asyncio.wait((self._reading,))
-        read, self._reading = self._reading, None
-        if read.cancelled():
-            raise self.broken("was left")
+        last: MeshError | None = None
         try:
-            response: ResponseT = read.result()
+            while (response := await self._call.read()) is not grpc.aio.EOF:
+                self._arrived.append(response)
+                self._news.set()
+                while len(self._arrived) >= MAX_AHEAD:
+                    self._room.clear()
+                    await self._room.wait()
         except grpc.aio.AioRpcError as error:
-            raise self._error(error) from error
-        return None if response is grpc.aio.EOF else response
+            last = self._error(error)
+        except asyncio.CancelledError:
+            last = self.broken("was left")
+        self._arrived.append(last)
+        self._news.set()
 
     async def close(self) -> None:
         """Cancels the call and waits briefly until it is over. May be called twice."""
@@ -101,8 +126,10 @@ class BidiCall(Generic[RequestT, ResponseT]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._call.code()
-        if self._reading is not None:
-            await asyncio.wait((self._reading,), timeout=CLOSE_SECONDS)
+        self._arrived.clear()
+        self._room.set()
+        if self._reader is not None:
+            await asyncio.wait((self._reader,), timeout=CLOSE_SECONDS)
 
     def broken(self, what: str) -> UnavailableError:
         """The error for a service that breaks the contract."""
