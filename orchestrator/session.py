@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from mesh.audio import Decoder
+from mesh.audio import StreamClock
 from mesh.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
@@ -105,7 +105,7 @@ class Session:
         self._planner = Planner(self._environment, services, self._settings.seed)
         self._plan = await self._planner.first(first.session_update)
         layout = self._plan.input_format
-        self._decoder = Decoder(layout, layout.sample_rate, "input_audio")
+        self._input = StreamClock(layout, "input_audio")
         self._listener = Listener(self._upstreams, layout, self._plan.stt_language_codes, self._feed)
         answerer: Answerer | None = None
         try:
@@ -208,12 +208,14 @@ class Session:
             self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
 
     async def _take(self, request: pb.ConverseRequest) -> None:
-        check_lengths(request)
-        match request.WhichOneof("event"):
+        kind = request.WhichOneof("event")
+        if kind != "input_audio" or request.event_id:
+            check_lengths(request)
+        match kind:
             case "input_audio":
-                before = self._decoder.position
-                self._decoder.decode(request.input_audio)
-                position = self._decoder.position
+                before = self._input.position
+                self._input.take(request.input_audio)
+                position = self._input.position
                 count = len(request.input_audio.data) // self._plan.input_format.frame_bytes
                 self._feed(events.AudioReceived(position / self._plan.input_format.sample_rate))
                 if position > before:

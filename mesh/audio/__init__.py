@@ -2,7 +2,7 @@
 
 from mesh.audio.files import read_audio_file, write_wav
 from mesh.audio.formats import MAX_CHUNK_BYTES, Format, read_format
-from mesh.audio.streams import Decoder, Encoder, Framer, Resampler
+from mesh.audio.streams import Decoder, Encoder, Framer, Resampler, StreamClock
 
 __all__ = [
     "MAX_CHUNK_BYTES",
@@ -11,6 +11,7 @@ __all__ = [
     "Format",
     "Framer",
     "Resampler",
+    "StreamClock",
     "read_audio_file",
     "read_format",
     "write_wav",

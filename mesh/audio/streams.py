@@ -45,30 +45,73 @@ class Resampler:
         return rest
 
 
+class StreamClock:
+    """Where the audio chunks of one stream stand, for whoever passes them on as they are."""
+
+    def __init__(self, source: Format, field: str = "audio") -> None:
+        """`field` is the path of the AudioChunk, which errors name."""
+        self._format = source
+        self._field = field
+        self.position = 0
+        """Samples of the source heard so far, gaps included."""
+
+    def take(self, chunk: audio_pb2.AudioChunk) -> int:
+        """Moves on by `chunk` and returns the samples missing before it.
+
+        Raises:
+            InvalidArgumentError: too large, no whole number of samples, not finite, or placed in the past.
+        """
+        self._check(chunk.data)
+        gap = self._gap(chunk)
+        self.position += gap + len(chunk.data) // self._format.frame_bytes
+        return gap
+
+    def _check(self, data: bytes) -> None:
+        field = f"{self._field}.data"
+        if len(data) > MAX_CHUNK_BYTES:
+            raise InvalidArgumentError(field, f"is {len(data)} bytes long; at most {MAX_CHUNK_BYTES} are allowed")
+        if len(data) % self._format.frame_bytes:
+            raise InvalidArgumentError(
+                field, f"is {len(data)} bytes long, no multiple of the {self._format.frame_bytes} bytes of a sample"
+            )
+        floats = self._format.encoding == audio_pb2.AUDIO_ENCODING_PCM_F32LE
+        if floats and not np.isfinite(np.frombuffer(data, "<f4")).all():
+            raise InvalidArgumentError(field, "holds a sample that is not a finite number")
+
+    def _gap(self, chunk: audio_pb2.AudioChunk) -> int:
+        if not chunk.HasField("first_sample"):
+            return 0
+        gap = chunk.first_sample - self.position
+        field = f"{self._field}.first_sample"
+        if gap < 0:
+            raise InvalidArgumentError(field, f"jumps back to {chunk.first_sample}, after sample {self.position}")
+        if gap > MAX_GAP_SECONDS * self._format.sample_rate:
+            raise InvalidArgumentError(field, f"jumps forward by more than {MAX_GAP_SECONDS:g} s")
+        return gap
+
+
 class Decoder:
     """Turns the audio chunks of one stream into mono float32 samples at one rate."""
 
     def __init__(self, source: Format, rate: int, field: str = "audio") -> None:
         """`rate` is the wanted one in Hz; `field` the path of the AudioChunk, which errors name."""
         self._format = source
-        self._field = field
+        self._clock = StreamClock(source, field)
         self._resampler = Resampler(source.sample_rate, rate)
-        self._position = 0
 
     @property
     def position(self) -> int:
         """Samples of the source heard so far, gaps included: the stream's clock."""
-        return self._position
+        return self._clock.position
 
     def decode(self, chunk: audio_pb2.AudioChunk) -> Samples:
         """Returns the samples that are ready after `chunk`; a gap before it becomes silence.
 
         Raises:
-            InvalidArgumentError: too large, no whole number of samples, not finite, or placed in the past.
+            InvalidArgumentError: as `StreamClock.take`.
         """
+        gap = self._clock.take(chunk)
         mono = self._mono(chunk.data)
-        gap = self._gap(chunk)
-        self._position += gap + len(mono)
         if not gap:
             return self._resampler.push(mono)
         # In pieces of a second, so that a long gap at a high rate needs little memory.
@@ -82,34 +125,13 @@ class Decoder:
         """Returns what the resampler still holds."""
         return self._resampler.flush()
 
-    def _gap(self, chunk: audio_pb2.AudioChunk) -> int:
-        if not chunk.HasField("first_sample"):
-            return 0
-        gap = chunk.first_sample - self._position
-        field = f"{self._field}.first_sample"
-        if gap < 0:
-            raise InvalidArgumentError(field, f"jumps back to {chunk.first_sample}, after sample {self._position}")
-        if gap > MAX_GAP_SECONDS * self._format.sample_rate:
-            raise InvalidArgumentError(field, f"jumps forward by more than {MAX_GAP_SECONDS:g} s")
-        return gap
-
     def _mono(self, data: bytes) -> Samples:
-        field = f"{self._field}.data"
-        if len(data) > MAX_CHUNK_BYTES:
-            raise InvalidArgumentError(field, f"is {len(data)} bytes long; at most {MAX_CHUNK_BYTES} are allowed")
-        if len(data) % self._format.frame_bytes:
-            raise InvalidArgumentError(
-                field, f"is {len(data)} bytes long, no multiple of the {self._format.frame_bytes} bytes of a sample"
-            )
         if self._format.encoding == audio_pb2.AUDIO_ENCODING_PCM_S16LE:
             samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
         elif curve := _CURVES.get(self._format.encoding):
             samples = curve.decode(data).astype(np.float32) / np.float32(32768)
         else:
-            samples = np.frombuffer(data, "<f4").astype(np.float32)
-            if not np.isfinite(samples).all():
-                raise InvalidArgumentError(field, "holds a sample that is not a finite number")
-            np.clip(samples, -1, 1, out=samples)
+            samples = np.clip(np.frombuffer(data, "<f4").astype(np.float32), -1, 1)
         if self._format.channels == 1:
             return samples
         mono: Samples = samples.reshape(-1, self._format.channels).mean(axis=1, dtype=np.float32)
