@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import groupby
 
 from llm_service.engine import (
     Engine,
@@ -22,6 +22,7 @@ from llm_service.engine import (
 )
 from llm_service.measures import Measures
 from llm_service.validation import read_messages, read_results, read_start, read_tools
+from mesh.bursts import bursts
 from mesh.errors import (
     AbortedError,
     DeadlineExceededError,
@@ -45,6 +46,8 @@ _REASONS = {
 # A reader that takes nothing for so long must not hold a slot.
 _WRITE_SECONDS = 10.0
 _LAST_WRITE_SECONDS = 1.0
+# Pieces of an answer that go out together, if the model is that far ahead of the call.
+_MOST_TOGETHER = 64
 
 
 @dataclasses.dataclass(slots=True)
@@ -205,10 +208,12 @@ class Call:
         """Writes one round of an answer."""
         try:
             with self._measures.answering(answer.id, answer.traceparent):
-                async with aclosing(_events(self._session, answer.request)) as events:
-                    async for event in events:
-                        self._measures.take(event)
-                        await self._say_event(answer, event)
+                async with bursts(self._session.generate(answer.request), _MOST_TOGETHER) as arriving:
+                    async for burst in arriving:
+                        for event in burst:
+                            self._measures.take(event)
+                        for event in _joined(burst):
+                            await self._say_event(answer, event)
         except (InvalidArgumentError, NotFoundError) as error:
             raise _placed(error, "generate") from error
         if self._busy:
@@ -272,15 +277,18 @@ class Call:
         raise UnavailableError("the language model is shutting down", reason="DRAINING")
 
 
-async def _events(session: Session, request: Request) -> AsyncGenerator[Event, None]:
-    """Yields an answer's events; closing this closes the engine's iterator too, if that can be closed."""
-    events = session.generate(request)
-    try:
-        async for event in events:
-            yield event
-    finally:
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
+def _joined(burst: list[Event]) -> Iterator[Event]:
+    """The same events, with text that follows on text of its kind made one."""
+    for kind, events in groupby(burst, _kind_of_text):
+        if kind is None:
+            yield from events
+        else:
+            yield TextDelta("".join(event.text for event in events if isinstance(event, TextDelta)), kind)
+
+
+def _kind_of_text(event: Event) -> bool | None:
+    """Whether text is reasoning; None: it is no text."""
+    return event.reasoning if isinstance(event, TextDelta) else None
 
 
 def _placed(error: InvalidArgumentError | NotFoundError, field: str) -> MeshError:

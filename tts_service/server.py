@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import Any
 
 import grpc
+import numpy as np
 
 from mesh.audio import Encoder
+from mesh.bursts import bursts
 from mesh.durations import to_duration
 from mesh.errors import AbortedError, DeadlineExceededError, InvalidArgumentError
 from mesh.telemetry import Telemetry
 from tts_service.checks import speaks
-from tts_service.engine import Audio, Engine, Session, TextSpoken
+from tts_service.engine import Audio, Engine, Event, Session, TextSpoken
 from tts_service.measures import Measures
 from tts_service.metrics import TtsMetrics
 from tts_service.requests import UtteranceRequest, check_text, read_config, read_page
@@ -23,6 +26,8 @@ from unmute.audio.v1 import audio_pb2
 from unmute.tts.v1 import tts_pb2, tts_pb2_grpc
 
 CLOSE_SECONDS = 5.0
+MOST_TOGETHER = 8
+"""Events of an engine that go out together, if it is that far ahead of the call: 0.64 s of audio."""
 
 Write = Callable[..., Awaitable[None]]
 """Sends one event of a response, given by the name of its field."""
@@ -236,13 +241,16 @@ class _Utterance:
 
     async def speak(self) -> None:
         """Sends every event and then `done`."""
-        async with aclosing(self.session.events()) as events:  # type: ignore[type-var]
-            async for event in events:
-                match event:
-                    case Audio():
-                        await self._send_audio(self._encoder.encode(event.samples))
-                    case TextSpoken() if self._wanted.text_offsets:
-                        await self._write(text_spoken=_text_spoken(event))
+        # Audio that is to be paced is sent frame by frame.
+        most = MOST_TOGETHER if self._wanted.max_lead is None else 1
+        async with bursts(self.session.events(), most) as arriving:
+            async for burst in arriving:
+                for event in _joined(burst):
+                    match event:
+                        case Audio():
+                            await self._send_audio(self._encoder.encode(event.samples))
+                        case TextSpoken() if self._wanted.text_offsets:
+                            await self._write(text_spoken=_text_spoken(event))
         await self._send_audio(self._encoder.flush())
         duration = to_duration(self._sent / self._wanted.format.sample_rate)
         await self._write(done=tts_pb2.Done(audio_duration=duration, character_count=self.characters))
@@ -274,6 +282,16 @@ class _Utterance:
         self._played_until = until
         if until - now > self._wanted.max_lead:
             await asyncio.sleep(until - now - self._wanted.max_lead)
+
+
+def _joined(burst: list[Event]) -> Iterator[Event]:
+    """The same events, with audio that follows on audio made one."""
+    for kind, events in groupby(burst, type):
+        if kind is Audio:
+            frames = [event.samples for event in events if isinstance(event, Audio)]
+            yield Audio(np.concatenate(frames))
+        else:
+            yield from events
 
 
 def _text_spoken(event: TextSpoken) -> tts_pb2.TextSpoken:

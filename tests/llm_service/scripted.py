@@ -20,8 +20,8 @@ from llm_service.engine import (
 )
 from mesh.errors import FailedPreconditionError, MeshError, ResourceExhaustedError
 
-Step = str | ToolCallDelta | asyncio.Event | MeshError
-"""A text, a piece of a call, an event to wait for, an error to raise."""
+Step = str | TextDelta | ToolCallDelta | asyncio.Event | MeshError
+"""A text, a piece of text or of a call, an event to wait for, an error to raise."""
 
 
 class ScriptedEngine:
@@ -86,7 +86,9 @@ class ScriptedSession:
                     break
                 if isinstance(step, MeshError):
                     raise step
-                if isinstance(step, ToolCallDelta):
+                if isinstance(step, TextDelta):
+                    yield step
+                elif isinstance(step, ToolCallDelta):
                     reason = FinishReason.TOOL_CALLS
                     yield step
                 elif isinstance(step, str):

@@ -6,17 +6,20 @@ import asyncio
 
 import grpc
 
-from llm_service.engine import Role, ToolCallDelta
+from llm_service.engine import Role, TextDelta, ToolCallDelta
 from tests.llm_service.calls import STOP, TIMEOUT, USER, failure, generate, prefix, read_answer, serving, text_of, until
 from tests.llm_service.scripted import ScriptedEngine
 from unmute.llm.v1 import llm_pb2 as pb
 
 
 async def test_an_answer_starts_streams_and_finishes(unix_address: str) -> None:
-    async with serving(ScriptedEngine(["Hel", "lo."]), unix_address) as client:
+    gate = asyncio.Event()
+    async with serving(ScriptedEngine(["Hel", gate, "lo."]), unix_address) as client:
         call = client.open()
         await call.write(generate("x"))
-        answer = await read_answer(call)
+        answer = [await call.read(), await call.read()]
+        gate.set()
+        answer += await read_answer(call)
         assert [response.WhichOneof("event") for response in answer] == ["started", "text", "text", "finished"]
         assert {response.answer_id for response in answer} == {"x"}
         assert answer[0].started.model == "first"
@@ -29,6 +32,26 @@ async def test_an_answer_starts_streams_and_finishes(unix_address: str) -> None:
         assert {response.answer_id for response in again} == {"y"}
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_text_that_waits_comes_in_one_message(unix_address: str) -> None:
+    async with serving(ScriptedEngine(["Well, ", "Hel", "lo."]), unix_address) as client:
+        call = client.open()
+        await call.write(generate())
+        answer = await read_answer(call)
+        assert [response.WhichOneof("event") for response in answer] == ["started", "text", "finished"]
+        assert text_of(answer) == "Well, Hello."
+        call.cancel()
+
+
+async def test_reasoning_and_the_answer_are_not_joined(unix_address: str) -> None:
+    thoughts = [TextDelta("They greet", reasoning=True), TextDelta(" me.", reasoning=True)]
+    async with serving(ScriptedEngine([*thoughts, "Hel", "lo."]), unix_address) as client:
+        call = client.open()
+        await call.write(generate())
+        texts = [response.text for response in await read_answer(call) if response.WhichOneof("event") == "text"]
+        assert [(text.reasoning, text.text) for text in texts] == [(True, "They greet me."), (False, "Hello.")]
+        call.cancel()
 
 
 async def test_half_close_lets_the_answer_finish(unix_address: str) -> None:

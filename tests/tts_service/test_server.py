@@ -95,7 +95,7 @@ async def refused(awaitable: Any, code: grpc.StatusCode, field: str | None) -> N
 
 async def test_an_utterance_from_ready_to_done(stub: Any) -> None:
     responses = await stream(stub, [CONFIG, text("Hel"), text("lo wor"), text("ld")])
-    assert kinds(responses) == ["ready", "text_spoken", *["audio"] * 3, "text_spoken", *["audio"] * 3, "done"]
+    assert kinds(responses) == ["ready", "text_spoken", "audio", "text_spoken", "audio", "done"]
     ready = responses[0].ready
     assert (ready.voice_id, ready.model) == ("one", "scripted")
     assert ready.format == AudioFormat(encoding=AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=RATE, channel_count=1)
@@ -105,7 +105,8 @@ async def test_an_utterance_from_ready_to_done(stub: Any) -> None:
     assert to_seconds(words[1].span.end_offset) == pytest.approx(2 * WORD_SECONDS)
     assert to_seconds(responses[-1].done.audio_duration) == pytest.approx(2 * WORD_SECONDS)
     assert responses[-1].done.character_count == 11
-    assert [item.audio.first_sample for item in responses if item.HasField("audio")] == [n * 1920 for n in range(6)]
+    assert [item.audio.first_sample for item in responses if item.HasField("audio")] == [0, 3 * 1920]
+    assert len(audio(responses)) == 2 * 6 * 1920
 
 
 async def test_ready_comes_before_any_text(stub: Any) -> None:
@@ -128,7 +129,7 @@ async def test_flush_speaks_without_more_text(stub: Any) -> None:
 
 async def test_words_are_sent_only_when_asked_for(stub: Any) -> None:
     responses = await stream(stub, [StreamSynthesizeRequest(config=SynthesisConfig()), text("Hello")])
-    assert kinds(responses) == ["ready", "audio", "audio", "audio", "done"]
+    assert kinds(responses) == ["ready", "audio", "done"]
 
 
 async def test_nothing_to_say(stub: Any) -> None:
@@ -142,7 +143,7 @@ async def test_nothing_to_say(stub: Any) -> None:
 async def test_a_whole_text(stub: Any) -> None:
     responses = await whole(stub, "One two", voice_id="two", text_offsets=True)
     assert responses[0].ready.voice_id == "two"
-    assert kinds(responses).count("audio") == 6
+    assert len(audio(responses)) == 2 * 6 * 1920
     assert responses[-1].done.character_count == 7
 
 
