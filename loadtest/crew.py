@@ -24,6 +24,7 @@ from mesh.groups import leaves
 from mesh.loops import new_event_loop
 from mesh.tls import client_tls
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 TELL_SECONDS = 0.25
 STOP_SECONDS = 10.0
 
@@ -88,10 +89,8 @@ async def _talk(
     async with _calls(settings) as make_call:
 
         async def one(number: int) -> None:
-            # Beats of conversations that begin together are spread over a frame, as those of people are.
-            spread = settings.ramp or settings.frame
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(spread * number / settings.conversations):
+                async with asyncio.timeout(begins_after(settings, number)):
                     await stopping.wait()
             talker = Talker(
                 number,
@@ -119,6 +118,15 @@ async def _talk(
                 task.cancel()
             await asyncio.wait((telling, ending))
             news()
+
+
+def begins_after(settings: LoadtestSettings, number: int) -> float:
+    """Seconds after which a conversation begins.
+
+    Their beats are spread over a frame, as those of people are: multiples of the golden ratio spread any number evenly.
+    Steps of the ramp alone can be multiples of a frame, and then all would send, and be answered, in step.
+    """
+    return settings.ramp * number / settings.conversations + settings.frame * (number * GOLDEN_RATIO % 1.0)
 
 
 def make_manner(settings: LoadtestSettings) -> Manner:
