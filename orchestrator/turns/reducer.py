@@ -23,7 +23,7 @@ from orchestrator.turns import (
 from orchestrator.turns.actions import Action, CloseStatus, Cue, PrefillPrefix
 from orchestrator.turns.client import DebugInfo, InterruptionReason
 from orchestrator.turns.items import Word
-from orchestrator.turns.state import Response, State, copy_state
+from orchestrator.turns.state import Response, State, copy_state, with_audio
 from orchestrator.turns.step import EPSILON, Step
 from orchestrator.turns.transcript import messages
 
@@ -41,6 +41,9 @@ def reduce(state: State, event: events.Event, now: float) -> tuple[State, tuple[
     """
     if state.closed is not None or (not state.started and not isinstance(event, events.SessionStarted)):
         return state, ()
+    if isinstance(event, events.AudioReceived):
+        # Most events are these, and nothing follows from them.
+        return with_audio(state, event.position, now), ()
     step = Step(copy_state(state), now)
     if isinstance(event, events.TimerFired):
         _on_timer(step, event.timer_id)
@@ -176,11 +179,6 @@ def _on_audio_made(step: Step, response: Response, event: events.AudioMade) -> N
 # ---------------------------------------------------------------- the rest
 
 
-def _on_audio(step: Step, event: events.AudioReceived) -> None:
-    state = step.state
-    state.audio_position, state.audio_at = max(state.audio_position, event.position), step.now
-
-
 def _on_report(step: Step, event: events.PlaybackReported) -> None:
     response = step.state.response
     if response is not None and response.item_id == event.item_id and response.started_at is not None:
@@ -195,7 +193,6 @@ _HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     events.Draining: lambda step, _: requests.on_draining(step),
     events.ServiceFailed: failures.on_service_failed,
     events.ServiceRecovered: failures.on_service_recovered,
-    events.AudioReceived: _on_audio,
     events.SpeechStarted: listening.on_speech_started,
     events.SpeechStopped: listening.on_speech_stopped,
     events.WordHeard: listening.on_word,

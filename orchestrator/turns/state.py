@@ -1,7 +1,7 @@
 """All that a conversation is at one moment.
 
 A state is a value: `reduce` works on a copy and hands that back; what was handed in stays as it was. Nested
-objects are copied too (`copy_state`), everything inside them is immutable.
+objects that a step may change are copied too (`copy_state`), everything inside them is immutable.
 """
 
 from __future__ import annotations
@@ -317,4 +317,11 @@ def copy_state(state: State) -> State:
         copy.pending = _copy_response(state.pending)
     if state.asides:
         copy.asides = tuple(_copy_response(response) for response in state.asides)
+    return copy
+
+
+def with_audio(state: State, position: float, now: float) -> State:
+    """The state after more audio has come, up to `position`; all else it shares with the one before."""
+    copy = _copy(state)
+    copy.audio_position, copy.audio_at = max(state.audio_position, position), now
     return copy

@@ -16,6 +16,7 @@ from orchestrator.turns.state import Phase, Response, State
 from tests.orchestrator.turns.structure import Structure
 
 SLACK = 1e-4
+_NOTHING = events.PlaybackReported("an item that there never was", 0.0)
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Watcher:
         assert not (self.closed and done), "actions after the end"
         for action in done:
             self.watch(action)
+        assert reduce(self.state, _NOTHING, self.now)[1] == (), "more was to be done at once"
         if not self.closed:
             self.check_order(before)
             self.check_alive()
