@@ -122,8 +122,9 @@ class _Entry:
         self._client = client
         self._requests = requests
 
-    def __aiter__(self) -> _Entry:
-        return self
+    def __aiter__(self) -> Requests:
+        # Whoever has entered need not pass the door again with each request.
+        return self._requests if self.entered else self
 
     async def __anext__(self) -> pb.ConverseRequest:
         if self.entered:

@@ -5,12 +5,12 @@ Real conversations stay far below: what is refused here is a fault or an attack.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
 
-from mesh.audio import Format, read_format
+from mesh.audio import read_format
 from mesh.buckets import Bucket
 from mesh.errors import InvalidArgumentError, ResourceExhaustedError
 from unmute.conversation.v1 import conversation_pb2 as pb
@@ -33,39 +33,35 @@ MAX_TEXTS: dict[str, int] = {
 """Most characters of a text, by the name of its field; every other one is a name or an id."""
 
 
-class Paced:
-    """The requests of one client, as fast as they may come; iterating raises ResourceExhaustedError at one too many."""
+class Pace:
+    """Counts the requests of one client."""
 
-    def __init__(self, requests: AsyncIterator[pb.ConverseRequest], clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` gives seconds."""
-        self._requests = requests
         self._count = Bucket(REQUESTS_PER_SECOND, REQUEST_BURST, clock)
         self._audio = Bucket(AUDIO_SECONDS_PER_SECOND, AUDIO_BURST_SECONDS, clock)
-        self._format: Format | None = None
+        self._bytes_per_second = 0
+        """Of audio; 0: not known yet."""
         self._items = self._characters = 0
 
-    def __aiter__(self) -> Paced:
-        """Iterates over the requests."""
-        return self
+    def take(self, request: pb.ConverseRequest) -> None:
+        """Takes the next request.
 
-    async def __anext__(self) -> pb.ConverseRequest:
-        """Returns the next request."""
-        request = await anext(self._requests)
+        Raises:
+            ResourceExhaustedError: it is one too many.
+        """
         if not self._count.take(1):
             raise _exceeded(f"more than {REQUESTS_PER_SECOND:g} messages a second")
         match request.WhichOneof("event"):
             case "input_audio":
                 self._take_audio(len(request.input_audio.data))
-            case "session_update" if self._format is None:
-                self._format = _format_of(request.session_update)
+            case "session_update" if not self._bytes_per_second:
+                self._bytes_per_second = _bytes_per_second(request.session_update)
             case "item_create":
                 self._take_item(request.ByteSize())
-        return request
 
     def _take_audio(self, size: int) -> None:
-        if self._format is None:
-            return
-        if not self._audio.take(size / (self._format.frame_bytes * self._format.sample_rate)):
+        if self._bytes_per_second and not self._audio.take(size / self._bytes_per_second):
             raise _exceeded(f"input_audio: more than {AUDIO_BURST_SECONDS:g} s ahead of real time")
 
     def _take_item(self, size: int) -> None:
@@ -107,12 +103,13 @@ def _check(value: Any, name: str, path: str) -> None:
             _check(entry, name, f"{path}[{key}]")
 
 
-def _format_of(update: pb.SessionUpdate) -> Format | None:
+def _bytes_per_second(update: pb.SessionUpdate) -> int:
     try:
-        return read_format(update.session.input_format, "")
+        layout = read_format(update.session.input_format, "")
     except InvalidArgumentError:
         # The session says what is wrong with it.
-        return None
+        return 0
+    return layout.frame_bytes * layout.sample_rate
 
 
 def _exceeded(message: str) -> ResourceExhaustedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from mesh.errors import AbortedError
@@ -19,7 +20,8 @@ class Outbox:
     def __init__(self, slow_seconds: float) -> None:
         """`slow_seconds`: one message that takes longer than this means that the client does not read."""
         self._slow_seconds = slow_seconds
-        self._queue: asyncio.Queue[pb.ConverseResponse | None] = asyncio.Queue()
+        self._queue: deque[pb.ConverseResponse] = deque()
+        self._news = asyncio.Event()
         self._sequence = 0
         self._failure: BaseException | None = None
         self._last: BaseException | None = None
@@ -34,21 +36,22 @@ class Outbox:
         message.event_id = f"event_{self._sequence}"
         if caused_by:
             message.caused_by_event_id = caused_by
-        self._queue.put_nowait(message)
-        if self._queue.qsize() > MAX_UNSENT:
+        self._queue.append(message)
+        self._news.set()
+        if len(self._queue) > MAX_UNSENT:
             self.fail(AbortedError("the client does not read what it is sent"))
 
     def end(self, failure: BaseException | None = None) -> None:
         """No more messages: once all are written `run` returns, or raises `failure`."""
         self._ended = True
         self._last = self._last or failure
-        self._queue.put_nowait(None)
+        self._news.set()
 
     def fail(self, failure: BaseException) -> None:
         """No more messages, and none of those that wait: `run` raises `failure`."""
         self._ended = True
         self._failure = self._failure or failure
-        self._queue.put_nowait(None)
+        self._news.set()
 
     async def run(self, write: Write) -> None:
         """Writes until the end.
@@ -56,11 +59,20 @@ class Outbox:
         Raises:
             AbortedError: the client does not read.
         """
-        while (message := await self._queue.get()) is not None and self._failure is None:
-            try:
-                async with asyncio.timeout(self._slow_seconds):
-                    await write(message)
-            except TimeoutError:
-                raise AbortedError("the client does not read what it is sent") from None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as patience:
+                while self._failure is None:
+                    if self._queue:
+                        patience.reschedule(loop.time() + self._slow_seconds)
+                        await write(self._queue.popleft())
+                    elif self._ended:
+                        break
+                    else:
+                        patience.reschedule(None)
+                        self._news.clear()
+                        await self._news.wait()
+        except TimeoutError:
+            raise AbortedError("the client does not read what it is sent") from None
         if failure := self._failure or self._last:
             raise failure

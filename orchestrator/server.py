@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -23,7 +23,6 @@ from mesh.tls import asks_for_certificates
 from orchestrator.admission import Admission, identify
 from orchestrator.characters import Character, Characters, choose_voice, find_file
 from orchestrator.feeds import Feeds
-from orchestrator.limits import Paced
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.observer import Observer
 from orchestrator.plan import Environment
@@ -50,6 +49,7 @@ ConverseContext = grpc.aio.ServicerContext[pb.ConverseRequest, pb.ConverseRespon
 ListContext = grpc.aio.ServicerContext[pb.ListCharactersRequest, pb.ListCharactersResponse]
 ListVoicesContext = grpc.aio.ServicerContext[pb.ListVoicesRequest, pb.ListVoicesResponse]
 T = TypeVar("T")
+_END: Any = grpc.aio.EOF
 
 
 class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
@@ -145,7 +145,7 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         if self._draining:
             raise UnavailableError("the orchestrator is shutting down", reason="DRAINING")
         client = identify(context, trusted=self._trusted, proxy_key=self._settings.proxy_key)
-        with self._admission.conversation(client, request_iterator) as requests:
+        with self._admission.conversation(client, _Requests(context)) as requests:
             await self._hold(requests, context)
 
     async def _hold(self, requests: AsyncIterator[pb.ConverseRequest], context: ConverseContext) -> None:
@@ -157,7 +157,7 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
         _log.info("a conversation begins, with %d of %d", self._admission.active, self._settings.max_sessions)
         try:
             with self._metrics.holding():
-                await session.run(Paced(requests, asyncio.get_running_loop().time))
+                await session.run(requests)
         finally:
             self._sessions.discard(session)
             _log.info("a conversation is over")
@@ -186,6 +186,22 @@ class OrchestratorService(conversation_pb2_grpc.ConversationServiceServicer):
             return (await self._upstreams.describe()).voices
         except UnavailableError:
             return ()
+
+
+class _Requests:
+    """The requests of a call; iterating reads them from it, without the generator that gRPC has for it."""
+
+    def __init__(self, context: ConverseContext) -> None:
+        self._read: Callable[[], Awaitable[Any]] = context.read
+
+    def __aiter__(self) -> _Requests:
+        return self
+
+    async def __anext__(self) -> pb.ConverseRequest:
+        request: pb.ConverseRequest = await self._read()
+        if request is _END:
+            raise StopAsyncIteration
+        return request
 
 
 def _count(pool: Pool, *, serving: bool = False) -> int:

@@ -20,7 +20,7 @@ from mesh.errors import (
 from mesh.tracing import working_on
 from orchestrator.answerer import Answerer
 from orchestrator.dictation import Dictation
-from orchestrator.limits import check_lengths
+from orchestrator.limits import Pace, check_lengths
 from orchestrator.listener import Listener
 from orchestrator.observer import Observer
 from orchestrator.outbox import Outbox, Write
@@ -99,6 +99,7 @@ class Session:
             MeshError: it could not begin, or was ended by a fault, a limit or a drain.
         """
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace(self._loop.time)
         self._observer.begin(self.id, self._trace)
         first = await self._first(requests)
         services = await self._upstreams.describe()
@@ -140,6 +141,7 @@ class Session:
             raise DeadlineExceededError(
                 f"no first message within {self._settings.setup_timeout:g} s", reason="SESSION_IDLE"
             ) from None
+        self._pace.take(request)
         if request.WhichOneof("event") != "session_update":
             raise InvalidArgumentError("session_update", "must be the first message")
         check_lengths(request)
@@ -173,7 +175,11 @@ class Session:
         """Takes requests in; audio and playback go on while an update waits for a feed or a tool server."""
         async for request in requests:
             self._touched = self._loop.time()
+            self._pace.take(request)
             kind = request.WhichOneof("event")
+            if kind == "input_audio":
+                self._hear(request)
+                continue
             if kind not in _IN_ORDER:
                 if kind == "response_cancel" and not request.response_cancel.response_id:
                     self._waiting = deque(one for one in self._waiting if not one.HasField("response_create"))
@@ -203,23 +209,27 @@ class Session:
         try:
             await self._take(request)
         except MeshError as error:
-            bad_audio = request.HasField("input_audio")
-            message = error_event(error, pb.ERROR_REASON_BAD_AUDIO if bad_audio else None)
+            self._outbox.send(pb.ConverseResponse(error=error_event(error)), request.event_id)
+
+    def _hear(self, request: pb.ConverseRequest) -> None:
+        """Takes audio in: nothing of it waits, as most requests are this."""
+        before = self._input.position
+        try:
+            if request.event_id:
+                check_lengths(request)
+            gap = self._input.take(request.input_audio)
+        except MeshError as error:
+            message = error_event(error, pb.ERROR_REASON_BAD_AUDIO)
             self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
+            return
+        position = self._input.position
+        self._feed(events.AudioReceived(position / self._plan.input_format.sample_rate))
+        if position > before:
+            self._listener.send(request.input_audio.data, before + gap, position)
 
     async def _take(self, request: pb.ConverseRequest) -> None:
-        kind = request.WhichOneof("event")
-        if kind != "input_audio" or request.event_id:
-            check_lengths(request)
-        match kind:
-            case "input_audio":
-                before = self._input.position
-                self._input.take(request.input_audio)
-                position = self._input.position
-                count = len(request.input_audio.data) // self._plan.input_format.frame_bytes
-                self._feed(events.AudioReceived(position / self._plan.input_format.sample_rate))
-                if position > before:
-                    self._listener.send(request.input_audio.data, position - count, position)
+        check_lengths(request)
+        match request.WhichOneof("event"):
             case "session_update":
                 plan = await self._planner.changed(self._plan, request.session_update)
                 self._adopt(plan)

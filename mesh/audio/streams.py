@@ -50,7 +50,9 @@ class StreamClock:
 
     def __init__(self, source: Format, field: str = "audio") -> None:
         """`field` is the path of the AudioChunk, which errors name."""
-        self._format = source
+        self._sample_rate = source.sample_rate
+        self._frame_bytes = source.frame_bytes
+        self._floats = source.encoding == audio_pb2.AUDIO_ENCODING_PCM_F32LE
         self._field = field
         self.position = 0
         """Samples of the source heard so far, gaps included."""
@@ -61,31 +63,33 @@ class StreamClock:
         Raises:
             InvalidArgumentError: too large, no whole number of samples, not finite, or placed in the past.
         """
-        self._check(chunk.data)
+        data = chunk.data
+        self._check(data)
         gap = self._gap(chunk)
-        self.position += gap + len(chunk.data) // self._format.frame_bytes
+        self.position += gap + len(data) // self._frame_bytes
         return gap
 
     def _check(self, data: bytes) -> None:
-        field = f"{self._field}.data"
         if len(data) > MAX_CHUNK_BYTES:
-            raise InvalidArgumentError(field, f"is {len(data)} bytes long; at most {MAX_CHUNK_BYTES} are allowed")
-        if len(data) % self._format.frame_bytes:
-            raise InvalidArgumentError(
-                field, f"is {len(data)} bytes long, no multiple of the {self._format.frame_bytes} bytes of a sample"
-            )
-        floats = self._format.encoding == audio_pb2.AUDIO_ENCODING_PCM_F32LE
-        if floats and not np.isfinite(np.frombuffer(data, "<f4")).all():
-            raise InvalidArgumentError(field, "holds a sample that is not a finite number")
+            raise self._wrong(f"is {len(data)} bytes long; at most {MAX_CHUNK_BYTES} are allowed")
+        if len(data) % self._frame_bytes:
+            raise self._wrong(f"is {len(data)} bytes long, no multiple of the {self._frame_bytes} bytes of a sample")
+        if self._floats and not np.isfinite(np.frombuffer(data, "<f4")).all():
+            raise self._wrong("holds a sample that is not a finite number")
+
+    def _wrong(self, what: str) -> InvalidArgumentError:
+        return InvalidArgumentError(f"{self._field}.data", what)
 
     def _gap(self, chunk: audio_pb2.AudioChunk) -> int:
         if not chunk.HasField("first_sample"):
             return 0
         gap = chunk.first_sample - self.position
+        if gap == 0:
+            return 0
         field = f"{self._field}.first_sample"
         if gap < 0:
             raise InvalidArgumentError(field, f"jumps back to {chunk.first_sample}, after sample {self.position}")
-        if gap > MAX_GAP_SECONDS * self._format.sample_rate:
+        if gap > MAX_GAP_SECONDS * self._sample_rate:
             raise InvalidArgumentError(field, f"jumps forward by more than {MAX_GAP_SECONDS:g} s")
         return gap
 

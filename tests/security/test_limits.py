@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -17,7 +16,7 @@ from orchestrator.limits import (
     MAX_ITEMS,
     REQUEST_BURST,
     REQUESTS_PER_SECOND,
-    Paced,
+    Pace,
     check_lengths,
 )
 from orchestrator.settings import OrchestratorSettings
@@ -148,47 +147,41 @@ class Sender:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.paced = Paced(self._requests(), lambda: self.now)
-        self._next: pb.ConverseRequest
+        self._pace = Pace(lambda: self.now)
 
-    async def _requests(self) -> AsyncIterator[pb.ConverseRequest]:
-        while True:
-            yield self._next
-
-    async def send(self, request: pb.ConverseRequest, *, after: float = 0.0) -> None:
+    def send(self, request: pb.ConverseRequest, *, after: float = 0.0) -> None:
         self.now += after
-        self._next = request
-        assert await anext(self.paced) is request
+        self._pace.take(request)
 
-    async def until_refused(self, request: pb.ConverseRequest, *, most: int) -> tuple[int, str]:
+    def until_refused(self, request: pb.ConverseRequest, *, most: int) -> tuple[int, str]:
         """How often it passes."""
         for number in range(most):
             try:
-                await self.send(request)
+                self.send(request)
             except ResourceExhaustedError as error:
                 return number, f"{error.reason}: {error.message}"
         raise AssertionError("it is never refused")
 
 
 @pytest.mark.promise("rate")
-async def test_messages_have_a_rate() -> None:
+def test_messages_have_a_rate() -> None:
     sender = Sender()
-    await sender.send(begin())
+    sender.send(begin())
     ping = pb.ConverseRequest(output_audio_clear=pb.OutputAudioClear())
     for _ in range(10_000):
-        await sender.send(ping, after=1 / REQUESTS_PER_SECOND)
-    passed, message = await sender.until_refused(ping, most=10_000)
+        sender.send(ping, after=1 / REQUESTS_PER_SECOND)
+    passed, message = sender.until_refused(ping, most=10_000)
     assert passed == pytest.approx(REQUEST_BURST, abs=2)
     assert message == "RATE_LIMITED: more than 200 messages a second"
 
 
 @pytest.mark.promise("rate")
-async def test_audio_has_a_rate() -> None:
+def test_audio_has_a_rate() -> None:
     sender = Sender()
-    await sender.send(begin())
+    sender.send(begin())
     for _ in range(5_000):
-        await sender.send(frame(0.08), after=0.08)
-    passed, message = await sender.until_refused(frame(0.5), most=1000)
+        sender.send(frame(0.08), after=0.08)
+    passed, message = sender.until_refused(frame(0.5), most=1000)
     assert 0.5 * passed == pytest.approx(AUDIO_BURST_SECONDS, abs=0.5)
     assert message == "RATE_LIMITED: input_audio: more than 60 s ahead of real time"
 
@@ -215,14 +208,14 @@ async def test_a_flood_ends_the_conversation_with_a_status(unix_address: str) ->
 
 
 @pytest.mark.promise("items")
-async def test_items_are_limited_in_number_and_size() -> None:
+def test_items_are_limited_in_number_and_size() -> None:
     sender = Sender()
-    await sender.send(begin())
-    passed, message = await sender.until_refused(item("short"), most=2000)
+    sender.send(begin())
+    passed, message = sender.until_refused(item("short"), most=2000)
     assert passed == MAX_ITEMS == 1000
     assert message.startswith("RATE_LIMITED: item_create: ")
     sender = Sender()
-    passed, message = await sender.until_refused(item("a" * 50_000), most=2000)
+    passed, message = sender.until_refused(item("a" * 50_000), most=2000)
     assert passed == MAX_ITEM_CHARACTERS // 50_000 - 1
     assert message.startswith("RATE_LIMITED: item_create: ")
 
