@@ -196,8 +196,9 @@ class Listener:
         try:
             async for event in stream.events():
                 self._heard_at = asyncio.get_running_loop().time()
-                self._note(event)
-                self._feed(event)
+                if event is not None:
+                    self._note(event)
+                    self._feed(event)
         except MeshError as error:
             return error.message
         except Exception:  # noqa: BLE001 - whatever a broken service sends must not end the conversation

@@ -24,7 +24,7 @@ MAX_AHEAD = 16
 
 
 class BidiCall(Generic[RequestT, ResponseT]):
-    """One call: an outbox that gRPC empties, and responses with errors of the mesh."""
+    """One call: an outbox, and responses with errors of the mesh."""
 
     def __init__(self, method: Any, service: str, lease: Lease, *, max_unsent: int = 1024) -> None:
         """Begins the call.
@@ -37,12 +37,15 @@ class BidiCall(Generic[RequestT, ResponseT]):
         """
         self.service = service
         self.lease = lease
-        self._outbox: asyncio.Queue[RequestT | None] = asyncio.Queue(max_unsent)
+        self._max_unsent = max_unsent
+        self._outbox: deque[RequestT | None] = deque()
+        self._work = asyncio.Event()
         self._arrived: deque[ResponseT | MeshError | None] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self._call: Any = method(self._requests(), metadata=call_metadata(), wait_for_ready=False)
+        self._call: Any = method(metadata=call_metadata(), wait_for_ready=False)
+        self._writer = asyncio.create_task(self._write_all(), name=f"{service}-call-requests")
 
     def send(self, request: RequestT) -> None:
         """Puts a message in the outbox.
@@ -77,6 +80,14 @@ class BidiCall(Generic[RequestT, ResponseT]):
         """Responses until the service ends the call. Raises MeshError if it fails."""
         while (response := await self._read()) is not None:
             yield response
+
+    async def wait_until_over(self, timeout: float) -> None:
+        """Returns when the service has ended the call, or after `timeout` seconds; for who has had its last response.
+
+        A cancel would meet the status on its way, which gRPC reports as an error in the service's log.
+        """
+        if self._reader is not None:
+            await asyncio.wait((self._reader,), timeout=timeout)
 
     async def _read(self) -> ResponseT | None:
         """The next response, None at the end. Cancelled, it loses none."""
@@ -119,17 +130,16 @@ class BidiCall(Generic[RequestT, ResponseT]):
         """Cancels the call and waits briefly until it is over. May be called twice."""
         self.lease.release()
         self._call.cancel()
-        # gRPC ends its reader of the outbox only if the call was not over before the cancel.
-        while not self._outbox.empty():
-            self._outbox.get_nowait()
-        self._outbox.put_nowait(None)
+        self._outbox.clear()
+        self._outbox.append(None)
+        self._work.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._call.code()
         self._arrived.clear()
         self._room.set()
-        if self._reader is not None:
-            await asyncio.wait((self._reader,), timeout=CLOSE_SECONDS)
+        tasks = [self._writer] if self._reader is None else [self._writer, self._reader]
+        await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
 
     def broken(self, what: str) -> UnavailableError:
         """The error for a service that breaks the contract."""
@@ -140,19 +150,32 @@ class BidiCall(Generic[RequestT, ResponseT]):
         return f"{self.service.upper()}_UNAVAILABLE"
 
     def _put(self, request: RequestT | None) -> None:
-        try:
-            self._outbox.put_nowait(request)
-        except asyncio.QueueFull:
-            raise self.broken("does not keep up") from None
+        if len(self._outbox) >= self._max_unsent:
+            raise self.broken("does not keep up")
+        self._outbox.append(request)
+        self._work.set()
 
     def _error(self, error: grpc.aio.AioRpcError) -> MeshError:
         failure = from_rpc_error(error, self.service, self.lease.backend.target)
         self.lease.failed(failure)
         return failure
 
-    async def _requests(self) -> AsyncIterator[RequestT]:
-        while (request := await self._outbox.get()) is not None:
-            yield request
+    async def _write_all(self) -> None:
+        """Sends what is in the outbox until its end, or that of the call; who reads learns why that is over.
+
+        It is never cancelled: a message that was begun is sent, or fails with the call. gRPC can take an iterator of
+        requests instead, which costs more for each.
+        """
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+            while True:
+                while not self._outbox:
+                    self._work.clear()
+                    await self._work.wait()
+                request = self._outbox.popleft()
+                if request is None:
+                    await self._call.done_writing()
+                    return
+                await self._call.write(request)
 
 
 def is_retryable(error: MeshError) -> bool:

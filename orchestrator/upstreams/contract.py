@@ -85,8 +85,11 @@ class SttStream(Protocol):
         """What is heard from now on belongs to the span of this W3C `traceparent`."""
         ...
 
-    def events(self) -> AsyncIterator[Event]:
-        """What is heard, as events of the core, once. Raises MeshError when the stream breaks; it never just ends."""
+    def events(self) -> AsyncIterator[Event | None]:
+        """What is heard, as events of the core, once; None: nothing, but the service is there.
+
+        Raises MeshError when the stream breaks; it never just ends.
+        """
         ...
 
     async def wait_until_answers(self) -> None:

@@ -75,12 +75,10 @@ class GrpcSttStream:
         """What is heard from now on belongs to this span."""
         self._call.send(stt_pb2.TranscribeRequest(trace=stt_pb2.Trace(traceparent=traceparent)))
 
-    async def events(self) -> AsyncIterator[Event]:
-        """What is heard, on the session's input clock."""
+    async def events(self) -> AsyncIterator[Event | None]:
+        """What is heard, on the session's input clock; None: nothing, but the service is there."""
         async for response in self._call.responses():
-            event = self._event(response)
-            if event is not None:
-                yield event
+            yield self._event(response)
         raise self._call.broken("ended the transcription")
 
     async def wait_until_answers(self) -> None:

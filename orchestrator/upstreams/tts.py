@@ -10,6 +10,9 @@ from orchestrator.upstreams.calls import BidiCall
 from orchestrator.upstreams.contract import SpeechAudio, SpeechConfig, SpeechEvent, SpeechWord
 from unmute.tts.v1 import tts_pb2
 
+END_SECONDS = 0.5
+"""A service that has said that it is done and does not end the call by then is left."""
+
 TtsCall = BidiCall[tts_pb2.StreamSynthesizeRequest, tts_pb2.StreamSynthesizeResponse]
 
 
@@ -77,6 +80,7 @@ class GrpcSpeech:
                     start = to_seconds(text.span.start_offset)
                     yield SpeechWord(text.text, start, max(start, to_seconds(text.span.end_offset)))
                 case "done":
+                    await call.wait_until_over(END_SECONDS)
                     return
                 case _:
                     continue

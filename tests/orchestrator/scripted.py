@@ -55,7 +55,7 @@ class ScriptedStt:
     mesh: ScriptedMesh
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: its server drains, and there is another."""
-    queue: asyncio.Queue[Event | MeshError] = field(default_factory=asyncio.Queue)
+    queue: asyncio.Queue[Event | MeshError | None] = field(default_factory=asyncio.Queue)
     received: int = 0
     flushes: list[int] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
@@ -66,6 +66,8 @@ class ScriptedStt:
     segments: int = 0
     speech_start: float = 0.0
     answers_flushes: bool = True
+    asked: int = 0
+    """How often somebody wanted to know whether it is still there."""
 
     def send(self, data: bytes, first_sample: int) -> None:
         self.received += len(data)
@@ -94,10 +96,10 @@ class ScriptedStt:
         self.resets += 1
         self.unheard = ""
 
-    def hear(self, event: Event | MeshError) -> None:
+    def hear(self, event: Event | MeshError | None) -> None:
         self.queue.put_nowait(event)
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[Event | None]:
         while True:
             event = await self.queue.get()
             if isinstance(event, MeshError):
@@ -105,6 +107,7 @@ class ScriptedStt:
             yield event
 
     async def wait_until_answers(self) -> None:
+        self.asked += 1
         await self.mesh.wait_until_back(Service.STT)
 
     async def wait_until_leaving(self) -> None:

@@ -18,7 +18,7 @@ from tests.mesh.backends.scripted import ScriptedLink, ScriptedPool
 class FakeCall:
     """A call whose read ends with the call, as gRPC's does."""
 
-    def __init__(self, requests: Any, wait_for_ready: bool) -> None:
+    def __init__(self) -> None:
         self.arriving: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.cut_off = False
 
@@ -28,6 +28,9 @@ class FakeCall:
         except asyncio.CancelledError:
             self.cut_off = not self.arriving.done()
             raise
+
+    async def done_writing(self) -> None:
+        pass
 
     def cancel(self) -> None:
         self.arriving.set_result(grpc.aio.EOF)
@@ -39,8 +42,8 @@ class FakeCall:
 def open_call() -> tuple[BidiCall[Any, Any], FakeCall]:
     made: list[FakeCall] = []
 
-    def method(requests: Any, metadata: Any, wait_for_ready: bool) -> FakeCall:
-        made.append(FakeCall(requests, wait_for_ready))
+    def method(metadata: Any, wait_for_ready: bool) -> FakeCall:
+        made.append(FakeCall())
         return made[0]
 
     lease = ScriptedPool("here:1").pool.lease(Backend(Endpoint("here:1"), ScriptedLink()))

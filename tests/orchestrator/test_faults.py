@@ -120,6 +120,20 @@ def test_speech_recognition_dies(moment: str, away: float) -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("alive", [False, True])
+def test_speech_recognition_that_tells_how_far_it_is_is_not_asked_whether_it_is_there(*, alive: bool) -> None:
+    async def scene() -> None:
+        async with stage(preemptive=False, silence_fill=0) as play:
+            await begin(play)
+            for _ in range(10):
+                await asyncio.sleep(0.5)
+                if alive:
+                    play.mesh.stt.hear(None)
+            assert bool(play.mesh.stt.asked) is not alive
+
+    run(scene())
+
+
 @pytest.mark.parametrize("speaks", [False, True])
 def test_speech_recognition_that_stalls_is_given_up_after_five_seconds(speaks: bool) -> None:
     async def scene() -> None:

@@ -74,6 +74,7 @@ async def test_what_is_heard_is_on_the_sessions_clock(services: tuple[Servicers,
     assert (predicted.at, round(predicted.probability, 3)) == (1.5, 0.3)
     assert await anext(heard) == events.FinalHeard("2/a", "hi", 1.25, 1.5)
     assert await anext(heard) == events.FlushDone(7)
+    assert await anext(heard) is None, "nobody asked for the second"
     assert seen[0].audio.first_sample == 160
     await listening.close()
     with pytest.raises(UnavailableError):
@@ -166,6 +167,32 @@ async def test_a_speech_that_breaks_off_is_an_error(services: tuple[Servicers, G
             async for _ in speech.events():
                 pass
         await speech.close()
+
+
+@pytest.mark.parametrize("stays", [False, True])
+async def test_a_speech_that_is_done_may_end_its_call(
+    services: tuple[Servicers, GrpcUpstreams], monkeypatch: pytest.MonkeyPatch, *, stays: bool
+) -> None:
+    servicers, upstreams = services
+    ended = False
+
+    async def stream(requests: AsyncIterator[Any], write: Any) -> None:
+        nonlocal ended
+        await write(tts_pb2.StreamSynthesizeResponse(ready=tts_pb2.Ready()))
+        await write(tts_pb2.StreamSynthesizeResponse(done=tts_pb2.Done()))
+        # Some things to put away, before the status is sent.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if stays:
+            await asyncio.Event().wait()
+        ended = True
+
+    monkeypatch.setattr("orchestrator.upstreams.tts.END_SECONDS", 0.01 if stays else 10)
+    servicers.stream = stream
+    speech = upstreams.open_speech(SpeechConfig(Format(24_000)))
+    assert [event async for event in speech.events()] == []
+    await speech.close()
+    assert ended is not stays
 
 
 async def test_a_closed_speech_frees_its_slot(services: tuple[Servicers, GrpcUpstreams]) -> None:
