@@ -130,9 +130,8 @@ class BidiCall(Generic[RequestT, ResponseT]):
         """Cancels the call and waits briefly until it is over. May be called twice."""
         self.lease.release()
         self._call.cancel()
-        self._outbox.clear()
-        self._outbox.append(None)
-        self._work.set()
+        # A call that is cancelled before it has begun never lets go of who writes to it.
+        self._writer.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._call.code()
@@ -163,8 +162,7 @@ class BidiCall(Generic[RequestT, ResponseT]):
     async def _write_all(self) -> None:
         """Sends what is in the outbox until its end, or that of the call; who reads learns why that is over.
 
-        It is never cancelled: a message that was begun is sent, or fails with the call. gRPC can take an iterator of
-        requests instead, which costs more for each.
+        gRPC can take an iterator of requests instead, which costs more for each.
         """
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
             while True:

@@ -29,6 +29,9 @@ class FakeCall:
             self.cut_off = not self.arriving.done()
             raise
 
+    async def write(self, request: Any) -> None:
+        await asyncio.Event().wait()
+
     async def done_writing(self) -> None:
         pass
 
@@ -69,3 +72,13 @@ async def test_a_message_that_came_after_a_reader_left_is_not_lost() -> None:
         await call.first(0.0)
     fake.arriving.set_result("late")
     assert await call.first(1.0) == "late"
+
+
+async def test_a_message_that_cannot_be_sent_does_not_outlive_its_call() -> None:
+    before = asyncio.all_tasks()
+    call, _ = open_call()
+    call.send("text")
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before
+    await call.close()
+    assert asyncio.all_tasks() == before
