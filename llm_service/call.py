@@ -32,6 +32,7 @@ from mesh.errors import (
     NotFoundError,
     UnavailableError,
 )
+from mesh.groups import first_error
 from unmute.llm.v1 import llm_pb2
 
 Write = Callable[[llm_pb2.GenerateResponse], Awaitable[None]]
@@ -139,7 +140,7 @@ class Call:
                 for watch in watches:
                     watch.cancel()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         finally:
             if self._writing is not None:
                 await asyncio.wait((self._writing,), timeout=_LAST_WRITE_SECONDS)
@@ -318,18 +319,3 @@ def _to_response(event: Event, answer_id: str) -> llm_pb2.GenerateResponse:
             )
             finished = llm_pb2.Finished(reason=_REASONS[event.reason], usage=usage)
             return llm_pb2.GenerateResponse(finished=finished, answer_id=answer_id)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Returns the error that says most: one of ours if there is one."""
-    found: list[BaseException] = []
-
-    def collect(inner: BaseExceptionGroup[BaseException]) -> None:
-        for error in inner.exceptions:
-            if isinstance(error, BaseExceptionGroup):
-                collect(error)
-            else:
-                found.append(error)
-
-    collect(group)
-    return next((error for error in found if isinstance(error, MeshError)), found[0])

@@ -20,7 +20,7 @@ from loadtest.settings import LoadtestSettings
 from loadtest.speech import read_clips
 from loadtest.talker import Talker, Tally
 from mesh.errors import MeshError
-from mesh.groups import leaves
+from mesh.groups import first_error
 from mesh.loops import new_event_loop
 from mesh.tls import client_tls
 
@@ -70,8 +70,7 @@ async def run_load(settings: LoadtestSettings, tell: Tell, stopping: asyncio.Eve
                 share = range(number, settings.conversations, count)
                 group.create_task(_delegate(settings, share, began, functools.partial(tell, number), stopping))
     except ExceptionGroup as failures:
-        found = list(leaves(failures))
-        raise next((error for error in found if isinstance(error, MeshError)), found[0]) from None
+        raise first_error(failures) from None
 
 
 async def _talk(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from mesh.audio import Decoder, read_format
 from mesh.durations import to_duration
 from mesh.errors import AbortedError, DeadlineExceededError, InvalidArgumentError, MeshError, UnavailableError
+from mesh.groups import first_error
 from mesh.tracing import Tracer
 from stt_service.engine import EndOfTurn, Engine, Event, Progress, Session
 from stt_service.measures import Measures
@@ -99,7 +100,7 @@ class Call:
                 reader.cancel()
                 watch.cancel()
         except* MeshError as group:
-            raise _first(group) from None
+            raise first_error(group) from None
 
     async def _read_first(self, requests: Requests) -> stt_pb2.TranscribeConfig:
         request = await self._next(requests)
@@ -179,11 +180,3 @@ class Call:
     async def _watch_ending(self) -> None:
         await self._ending.wait()
         raise UnavailableError("speech to text is shutting down", reason="DRAINING")
-
-
-def _first(group: BaseExceptionGroup[MeshError]) -> MeshError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, MeshError)  # noqa: S101 - by the type of the group
-    return error

@@ -19,6 +19,7 @@ from mesh.client.player import Part, Player, Progress
 from mesh.client.script import Script, Spoken, Utterance
 from mesh.client.transcript import Line, Transcript
 from mesh.errors import AbortedError, MeshError, UnavailableError
+from mesh.groups import first_error
 from unmute.audio.v1 import audio_pb2
 from unmute.conversation.v1 import conversation_pb2 as pb
 from unmute.conversation.v1 import conversation_pb2_grpc
@@ -164,7 +165,7 @@ class Conversation:
                 receiving.cancel()
                 writing.cancel()
         except ExceptionGroup as failures:
-            raise _first(failures) from None
+            raise first_error(failures) from None
         finally:
             call.cancel()
             self._finish()
@@ -364,16 +365,3 @@ def input_format(rate: int) -> audio_pb2.AudioFormat:
 
 def _part(ref: pb.OutputRef) -> Part:
     return Part(ref.item_id, ref.content_index)
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Returns the failure that says most: an error of the mesh before any other."""
-    flat: list[BaseException] = []
-    pending: list[BaseException] = [failures]
-    while pending:
-        failure = pending.pop(0)
-        if isinstance(failure, BaseExceptionGroup):
-            pending.extend(failure.exceptions)
-        else:
-            flat.append(failure)
-    return next((failure for failure in flat if isinstance(failure, MeshError)), flat[0])

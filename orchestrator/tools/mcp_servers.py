@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mesh.errors import MeshError, UnavailableError
+from mesh.groups import leaves
 from orchestrator.tools.functions import ToolError
 
 if TYPE_CHECKING:
@@ -182,8 +183,7 @@ class McpServer:
 
 
 def _first(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = next(leaves(error))
     text = str(error).splitlines()[0] if str(error) else ""
     return text or type(error).__name__
 
