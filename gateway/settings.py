@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from mesh.secrets import Tokens, shared_token
-from mesh.settings import AddressSettings, CommandSettings, HttpsSettings, TelemetrySettings
+from mesh.secrets import Tokens
+from mesh.settings import CommandSettings, HttpsSettings, OrchestratorClient, TelemetrySettings
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Answer in one or two short sentences, in the language that the user speaks."
@@ -52,21 +52,13 @@ class ApiSettings(CommandSettings):
     )
 
 
-class GatewaySettings(ApiSettings, HttpsSettings, TelemetrySettings, AddressSettings):
+class GatewaySettings(OrchestratorClient, ApiSettings, HttpsSettings, TelemetrySettings):
     """Serves the OpenAI Realtime API until Ctrl-C, for an orchestrator that already runs."""
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_GATEWAY_")
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8765, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    orchestrator: str = Field(
-        default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
-    )
-    orchestrator_token: Tokens | None = Field(
-        default_factory=shared_token,
-        validate_default=True,
-        description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
-    )
     drain_seconds: float = Field(
         default=3.0, ge=0, le=600, description="Longest time, in seconds, that open sessions are given at shutdown."
     )

@@ -9,9 +9,10 @@ from pydantic_settings import CliPositionalArg
 
 from loadtest.limits import Limit, parse_limit
 from mesh.client.settings import ClientSettings
+from mesh.settings import OrchestratorAddress
 
 
-class LoadtestSettings(ClientSettings):
+class LoadtestSettings(OrchestratorAddress, ClientSettings):
     """Holds many spoken conversations at once and tells what they took.
 
     Each speaks recordings at real pace (WAV, FLAC, OGG, MP3; without any: questions that come with the package), plays
@@ -20,9 +21,6 @@ class LoadtestSettings(ClientSettings):
     """
 
     files: CliPositionalArg[list[Path]] = Field([], description="Recordings to speak, each turn one of them.")
-    orchestrator: str = Field(
-        "127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
-    )
     url: str = Field(
         "",
         pattern=r"^(wss?://\S+)?$",

@@ -243,12 +243,26 @@ class Upstreams(AddressSettings):
         return value
 
 
-class Addresses(Upstreams):
-    """Where every service of the mesh is; for clients."""
+class OrchestratorAddress(AddressSettings):
+    """Where the orchestrator is; for clients that need nobody else."""
 
     orchestrator: str = Field(
         default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
     )
+
+
+class OrchestratorClient(OrchestratorAddress):
+    """How to call the orchestrator; for servers between it and people."""
+
+    orchestrator_token: Tokens | None = Field(
+        default_factory=shared_token,
+        validate_default=True,
+        description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
+    )
+
+
+class Addresses(OrchestratorAddress, Upstreams):
+    """Where every service of the mesh is; for clients."""
 
     @field_validator("orchestrator")
     @classmethod

@@ -8,27 +8,18 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from gateway.settings import ApiSettings
-from mesh.secrets import Tokens, shared_token
-from mesh.settings import AddressSettings, HttpsSettings, TelemetrySettings, load_settings
+from mesh.settings import HttpsSettings, OrchestratorClient, TelemetrySettings, load_settings
 
 _SPACES = "https://huggingface.co"
 
 
-class UiSettings(HttpsSettings, TelemetrySettings, AddressSettings):
+class UiSettings(OrchestratorClient, HttpsSettings, TelemetrySettings):
     """Flags and `UNMUTE_UI_...` variables of `unmute ui`."""
 
     model_config = SettingsConfigDict(env_prefix="UNMUTE_UI_")
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=7860, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    orchestrator: str = Field(
-        default="127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
-    )
-    orchestrator_token: Tokens | None = Field(
-        default_factory=shared_token,
-        validate_default=True,
-        description="Bearer token that the orchestrator asks for. Unset: that of UNMUTE_AUTH_TOKEN, or none.",
-    )
     root_path: str = Field(default="", description="Path prefix that a proxy puts before the page, as /voice.")
     user: str = Field(default="", description="Name that visitors must give. Empty: the page is open.")
     password: SecretStr | None = Field(default=None, description="Password that goes with the name.")

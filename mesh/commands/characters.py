@@ -7,21 +7,16 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from mesh.cli import Command
 from mesh.client.settings import ClientSettings, require_serving
+from mesh.settings import OrchestratorAddress
 
 if TYPE_CHECKING:
     from unmute.conversation.v1 import conversation_pb2 as pb
 
 
-class CharactersSettings(ClientSettings):
+class CharactersSettings(OrchestratorAddress, ClientSettings):
     """Lists the characters that `unmute talk --character` can take."""
-
-    orchestrator: str = Field(
-        "127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
-    )
 
 
 def run(settings: CharactersSettings) -> int:

@@ -13,6 +13,7 @@ from pydantic_settings import CliPositionalArg
 from mesh.cli import Command
 from mesh.client.settings import ClientSettings, on_interrupt, require_serving
 from mesh.errors import MeshError, ResourceExhaustedError
+from mesh.settings import OrchestratorAddress
 
 if TYPE_CHECKING:
     from mesh.client.conversation import Conversation, Sink, Source
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 INPUT_RATE = 24_000
 
 
-class TalkSettings(ClientSettings):
+class TalkSettings(OrchestratorAddress, ClientSettings):
     """Holds a spoken conversation with the mesh.
 
     Give it audio files to speak (WAV, FLAC, OGG, MP3; any rate), --text to type, or neither to talk with the
@@ -31,9 +32,6 @@ class TalkSettings(ClientSettings):
     """
 
     files: CliPositionalArg[list[Path]] = Field([], description="Audio files to speak, in this order.")
-    orchestrator: str = Field(
-        "127.0.0.1:50050", description="Address of the orchestrator (env: UNMUTE_ORCHESTRATOR_ADDRESS)."
-    )
     text: list[str] = Field([], description="Type this instead of speaking; may be repeated; after the files.")
     save: Path | None = Field(None, description="Save what the assistant said, as it was played, to this WAV file.")
     character: str = Field("", description="Character to talk to; `unmute characters` lists them.")
