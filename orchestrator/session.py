@@ -17,6 +17,7 @@ from mesh.errors import (
     MeshError,
     UnavailableError,
 )
+from mesh.groups import first_error
 from mesh.tracing import working_on
 from orchestrator.answerer import Answerer
 from orchestrator.dictation import Dictation
@@ -25,13 +26,14 @@ from orchestrator.listener import Listener
 from orchestrator.observer import Observer
 from orchestrator.outbox import Outbox, Write
 from orchestrator.plan import Environment, Plan, Planner
+from orchestrator.recovery import Recovery
 from orchestrator.requests import read_request
 from orchestrator.speaker import Speaker
 from orchestrator.tools import OfferedTool, ToolError
 from orchestrator.tools.choice import Functions
 from orchestrator.turns import actions, events
 from orchestrator.turns.actions import Action, CloseStatus
-from orchestrator.turns.events import Event, Service
+from orchestrator.turns.events import Event
 from orchestrator.turns.reducer import reduce
 from orchestrator.turns.state import State
 from orchestrator.upstreams import Upstreams
@@ -41,8 +43,6 @@ from unmute.conversation.v1 import conversation_pb2 as pb
 
 _log = logging.getLogger(__name__)
 
-FIRST_RECHECK = 0.5
-LAST_RECHECK = 5.0
 MAX_WAITING = 64
 _IN_ORDER = frozenset(
     {"session_update", "item_create", "item_retrieve", "item_truncate", "item_delete", "response_create"}
@@ -79,8 +79,7 @@ class Session:
         self._tools: dict[str, asyncio.Task[None]] = {}
         self._offered: dict[str, OfferedTool] = {}
         self._dictation = Dictation(upstreams)
-        self._failures: dict[Service, int] = {}
-        self._watched: set[Service] = set()
+        self._recovery = Recovery(upstreams, self._feed, self._spawn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
         self._draining = False
@@ -112,11 +111,11 @@ class Session:
         try:
             await self._listener.open()
             answerer = self._answerer = Answerer(
-                self._upstreams.open_llm, self._feed, self._spawn, self._service_failed, self._service_works
+                self._upstreams.open_llm, self._feed, self._spawn, self._recovery.failed, self._recovery.works
             )
             await self._converse(requests, first)
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         finally:
             for timer in self._timers.values():
                 timer.cancel()
@@ -151,7 +150,7 @@ class Session:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._speaker = Speaker(
-                self._upstreams, self._outbox, self._feed, self._spawn, self._service_failed, self._service_works
+                self._upstreams, self._outbox, self._feed, self._spawn, self._recovery.failed, self._recovery.works
             )
             self._adopt(self._plan)
             created = pb.SessionCreated(
@@ -374,36 +373,3 @@ class Session:
             self._feed(events.ToolFinished(action.call_id, output))
         finally:
             self._tools.pop(action.call_id, None)
-
-    # ------------------------------------------------------------ services that come back
-
-    def _service_failed(self, service: Service) -> None:
-        """Looks, less and less often, whether the service is back, and tells the core."""
-        self._failures[service] = self._failures.get(service, 0) + 1
-        if service not in self._watched:
-            self._watched.add(service)
-            self._spawn(self._watch(service))
-
-    def _service_works(self, service: Service) -> None:
-        self._failures.pop(service, None)
-
-    async def _watch(self, service: Service) -> None:
-        try:
-            await asyncio.sleep(min(LAST_RECHECK, FIRST_RECHECK * 2 ** (self._failures.get(service, 1) - 1)))
-            await self._upstreams.wait_until_back(service)
-        finally:
-            self._watched.discard(service)
-        self._feed(events.ServiceRecovered(service))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that says most of what ended the session."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((leaf for leaf in leaves if isinstance(leaf, MeshError)), leaves[0])
