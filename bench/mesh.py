@@ -172,18 +172,27 @@ async def share(speech: Path, where: Cores, console: Console, given: argparse.Na
 
 
 async def capacity(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
-    """Prints the share at more and more conversations, until its p99 has doubled; returns whether it keeps the aim."""
+    """Prints the share at more and more conversations; returns whether the aim is kept.
+
+    The aim counts from the p99 at the load that the aims of the share are for; from the lightest load is printed too.
+    """
     rows: list[Measured] = []
     async with ZeroProcesses(services_on=where.services, orchestrator_on=where.orchestrator) as mesh:
         for conversations in given.steps:
             rows.append(await measure(mesh, speech, where, console, conversations=conversations, seconds=given.seconds))
-            p99s = [row.report.stages["over_endpoint"].p99 for row in rows]
-            if p99s[-1] > 4 * p99s[0]:
+            if _p99(rows[-1]) > 4 * _p99(rows[0]):
                 break
     console.print(_table(rows, f"Conversations on one core of an orchestrator\n{given.machine}\n{where}"))
-    held = [row.conversations for row, p99 in zip(rows, p99s, strict=True) if p99 <= 2 * p99s[0] and row.report.clean]
-    console.print(f"before p99 doubles: {max(held)} conversations (aim: {AIM_CONVERSATIONS})")
-    return max(held) >= AIM_CONVERSATIONS
+    bases = [row for row in rows if row.conversations in (rows[0].conversations, given.conversations)]
+    for base in bases:
+        kept = [row.conversations for row in rows if _p99(row) <= 2 * _p99(base) and row.report.clean]
+        held = max(kept, default=0)
+        console.print(f"before p99 doubles from that of {base.conversations}: {held} (aim: {AIM_CONVERSATIONS})")
+    return held >= AIM_CONVERSATIONS
+
+
+def _p99(row: Measured) -> float:
+    return row.report.stages["over_endpoint"].p99
 
 
 async def soak(speech: Path, where: Cores, console: Console, given: argparse.Namespace) -> bool:
@@ -229,7 +238,7 @@ def main() -> int:
     """Prints one table; returns 0 if it keeps the aims."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["share", "capacity", "soak"])
-    parser.add_argument("--conversations", type=int, default=64, help="of share and soak")
+    parser.add_argument("--conversations", type=int, default=64, help="of share and soak; what capacity counts from")
     parser.add_argument("--seconds", type=float, default=60, help="of each load")
     parser.add_argument(
         "--steps", type=int, nargs="+", default=[16, 32, 64, 80, 100, 120, 140, 160], help="of capacity"
