@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,6 +20,7 @@ from mesh.kyutai import Hub
 from tests.conformance.tts import TEXTS, TtsConformance, collect, opened, soon, speak
 from tests.kyutai.tiny_pocket import make_pocket
 from tts_service.engine import Audio, Engine, UtteranceConfig
+from tts_service.engines import pocket_pool
 from tts_service.engines.pocket import PocketEngine, create
 from tts_service.engines.pocket_pool import MAX_TRIES
 from tts_service.engines.pocket_voices import included_voices
@@ -124,17 +126,21 @@ async def test_a_process_that_dies_in_the_middle_fails_one_utterance(engine: Poc
     assert (await speak(engine, ["Hello."])).frames
 
 
-async def test_a_text_that_kills_every_process_is_given_up(engine: PocketEngine) -> None:
+async def test_a_text_that_kills_every_process_is_given_up(
+    engine: PocketEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert engine._pool is not None
-    for process in processes():
-        process.suspend()
-    job = engine._pool.submit(engine._voices["alice"].source, "Hello.", 1)
-    async with asyncio.timeout(60):
-        while not job.ended:
-            if job.worker is not None:
-                job.worker.kill()
-            await asyncio.sleep(0.01)
-    assert isinstance(await job.chunks.get(), UnavailableError)
+    say = pocket_pool._Worker.say
+
+    def kill(worker: pocket_pool._Worker, message: dict[str, Any]) -> None:
+        if message.get("text") == "Die.":
+            worker.kill()
+        else:
+            say(worker, message)
+
+    monkeypatch.setattr(pocket_pool._Worker, "say", kill)
+    job = engine._pool.submit(engine._voices["alice"].source, "Die.", 1)
+    assert isinstance(await soon(job.chunks.get()), UnavailableError)
     assert job.tries == MAX_TRIES
     assert (await speak(engine, ["Hello."])).frames
 
