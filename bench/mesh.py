@@ -186,8 +186,8 @@ async def capacity(speech: Path, where: Cores, console: Console, given: argparse
     bases = [row for row in rows if row.conversations in (rows[0].conversations, given.conversations)]
     for base in bases:
         kept = [row.conversations for row in rows if _p99(row) <= 2 * _p99(base) and row.report.clean]
-        held = max(kept, default=0)
-        console.print(f"before p99 doubles from that of {base.conversations}: {held} (aim: {AIM_CONVERSATIONS})")
+        held, aim = max(kept, default=0), AIM_CONVERSATIONS
+        console.print(f"before the p99 of {base.conversations} doubles: {held} conversations (aim: {aim})")
     return held >= AIM_CONVERSATIONS
 
 

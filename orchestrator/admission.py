@@ -69,7 +69,6 @@ class Admission:
         """
         self._check(client)
         self._count(client)
-        # Only now: gRPC complains of requests that nobody reads.
         entry = _Entry(self, client, aiter(requests))
         try:
             yield entry

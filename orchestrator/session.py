@@ -208,7 +208,12 @@ class Session:
         try:
             await self._take(request)
         except MeshError as error:
-            self._outbox.send(pb.ConverseResponse(error=error_event(error)), request.event_id)
+            self._refuse(request, error)
+
+    def _refuse(
+        self, request: pb.ConverseRequest, error: MeshError, reason: pb.ErrorReason.ValueType | None = None
+    ) -> None:
+        self._outbox.send(pb.ConverseResponse(error=error_event(error, reason)), request.event_id)
 
     def _hear(self, request: pb.ConverseRequest) -> None:
         """Takes audio in: nothing of it waits, as most requests are this."""
@@ -218,8 +223,7 @@ class Session:
                 check_lengths(request)
             gap = self._input.take(request.input_audio)
         except MeshError as error:
-            message = error_event(error, pb.ERROR_REASON_BAD_AUDIO)
-            self._outbox.send(pb.ConverseResponse(error=message), request.event_id)
+            self._refuse(request, error, pb.ERROR_REASON_BAD_AUDIO)
             return
         position = self._input.position
         self._feed(events.AudioReceived(position / self._plan.input_format.sample_rate))

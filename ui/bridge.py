@@ -11,6 +11,7 @@ import grpc
 from mesh.audio import opus
 from mesh.channels import from_rpc_error
 from mesh.errors import DeadlineExceededError, MeshError, ResourceExhaustedError, UnavailableError
+from mesh.groups import leaves
 from mesh.web.clients import client_metadata
 from mesh.web.sockets import AGAIN, NORMAL, POLICY, Socket
 from ui import wire
@@ -230,5 +231,4 @@ def describe(error: MeshError) -> dict[str, Any]:
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first failure that is no group; the page's leaving explains least."""
-    leaves = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    return min(leaves, key=lambda error: isinstance(error, _PageLeftError))
+    return min(leaves(group), key=lambda error: isinstance(error, _PageLeftError))
