@@ -29,9 +29,10 @@ from rich.table import Table
 from bench.machine import cores, describe
 from bench.zero import PHRASES
 from bench.zero_processes import ZeroProcesses
+from loadtest.command import setup_of
 from loadtest.crew import run_load
 from loadtest.progress import Gathering, Progress
-from loadtest.report import Report, Setup, make_report
+from loadtest.report import Report, make_report
 from loadtest.settings import LoadtestSettings
 from loadtest.speech import RATE
 from mesh.audio import write_wav
@@ -126,21 +127,8 @@ async def measure(
     spent = time.monotonic() - before
     busy = (sum(process.cpu_times()[:2]) - busy_before) / spent
     counted = [turn for turn in gathering.turns if turn.began >= WARM_UP_SECONDS]
-    setup = Setup(
-        protocol="realtime" if url else "converse",
-        target="",
-        conversations=conversations,
-        turns=turns,
-        duration=settings.duration,
-        ramp=settings.ramp,
-        think=settings.think,
-        barge_in=0,
-        deadline=settings.timeout,
-        frame=settings.frame,
-        processes=settings.processes,
-        seed=settings.seed,
-    )
-    report = make_report(setup, counted, started="", seconds=spent, lags=gathering.lags, problems=gathering.problems)
+    setup, lags, problems = setup_of(settings), gathering.lags, gathering.problems
+    report = make_report(setup, counted, started="", seconds=spent, lags=lags, problems=problems)
     return Measured(conversations, report, busy)
 
 

@@ -46,7 +46,7 @@ def run(settings: LoadtestSettings) -> int:
     ):
         stopped = runner.run(_test(settings, gathering, progress.tell))
     report = make_report(
-        _setup(settings),
+        setup_of(settings),
         gathering.turns,
         started=started,
         seconds=gathering.seconds,
@@ -90,7 +90,8 @@ async def _test(settings: LoadtestSettings, gathering: Gathering, tell: Callable
     return stopped
 
 
-def _setup(settings: LoadtestSettings) -> Setup:
+def setup_of(settings: LoadtestSettings) -> Setup:
+    """Returns what a report says of its settings."""
     from loadtest.report import Setup
 
     return Setup(
